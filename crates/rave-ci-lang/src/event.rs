@@ -1,0 +1,150 @@
+//! What the language is given: the file, the event that asks for a pipeline, and questions about the tree of the commit.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The file to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceFile<'a> {
+    /// Path for messages, and the base of nothing: local includes start at the root of the tree.
+    pub path: &'a str,
+    pub text: &'a str,
+}
+
+/// What the language asks of the tree at the commit and of the event's range.
+///
+/// Each method is called only when a file needs the answer, and `files` and `changed` at most once per compilation.
+pub trait Tree {
+    /// Returns the text of a file at the commit. `path` has no leading `/`.
+    fn read(&self, path: &str) -> Option<String>;
+
+    /// Returns the paths of all files at the commit.
+    fn files(&self) -> Vec<String>;
+
+    /// Returns the paths that the event changed. `None` when the event has no range, for example a new branch or a
+    /// manual run: then every `rules:changes` holds.
+    fn changed(&self) -> Option<Vec<String>>;
+}
+
+/// Why a pipeline is asked for, and what is known then. Order inside each list is low to high: the last value of a key wins.
+#[derive(Clone, Debug, Default)]
+pub struct EventContext {
+    /// `push`, `web`, `api`, `schedule` and so on, as in `CI_PIPELINE_SOURCE`.
+    pub source: String,
+    /// Short name of the branch or tag.
+    pub ref_name: String,
+    pub tag: bool,
+    /// Path of the project, for `only: [main@group/project]`.
+    pub project_path: String,
+    /// Predefined variables that are known before there are jobs. The compiler adds those of a job (`CI_JOB_NAME` and so on).
+    pub predefined: Vec<Variable>,
+    /// Variables of instance, group and project, filtered for this ref.
+    pub project_variables: Vec<Variable>,
+    /// Variables given with the event: push options, trigger, schedule, manual run.
+    pub pipeline_variables: Vec<Variable>,
+}
+
+/// A variable and how it is to be treated.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Variable {
+    pub key: String,
+    pub value: String,
+    /// References in the value are text.
+    #[serde(default)]
+    pub raw: bool,
+    /// The job gets the path of a file that holds the value.
+    #[serde(default)]
+    pub file: bool,
+    #[serde(default)]
+    pub masked: bool,
+    #[serde(default)]
+    pub public: bool,
+}
+
+impl Variable {
+    /// Makes a public variable, as those of a YAML file and most predefined ones are.
+    pub fn public(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            value: value.into(),
+            public: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Shows the value of public variables only.
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if self.public && !self.masked {
+            self.value.as_str()
+        } else {
+            "[redacted]"
+        };
+        write!(f, "{}={shown:?}", self.key)?;
+        for (set, flag) in [
+            (self.raw, "raw"),
+            (self.file, "file"),
+            (self.masked, "masked"),
+            (!self.public, "private"),
+        ] {
+            if set {
+                write!(f, " ({flag})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bounds on what one compilation may cost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Size of one file.
+    pub file_bytes: usize,
+    /// Size of all files together.
+    pub total_bytes: usize,
+    /// Nesting of one file.
+    pub depth: usize,
+    /// Nodes after aliases, `extends` and references are filled in.
+    pub nodes: usize,
+    pub includes: usize,
+    /// Jobs of one pipeline.
+    pub jobs: usize,
+    /// Comparisons of paths with patterns in one `changes` or `exists`; beyond, the clause holds.
+    pub comparisons: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 2 * 1024 * 1024,
+            total_bytes: 32 * 1024 * 1024,
+            depth: 100,
+            nodes: 500_000,
+            includes: 150,
+            jobs: 2_000,
+            comparisons: 50_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_hides_what_is_not_public() {
+        let secret = Variable {
+            key: "TOKEN".to_owned(),
+            value: "hunter2".to_owned(),
+            masked: true,
+            ..Variable::default()
+        };
+        assert_eq!(
+            format!("{secret:?}"),
+            r#"TOKEN="[redacted]" (masked) (private)"#
+        );
+        assert_eq!(format!("{:?}", Variable::public("A", "x")), r#"A="x""#);
+    }
+}
