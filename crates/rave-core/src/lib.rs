@@ -1,1 +1,12 @@
 #![doc = include_str!("../README.md")]
+
+pub mod event;
+pub mod id;
+pub mod job;
+pub mod name;
+pub mod permission;
+pub mod pipeline;
+pub mod port;
+pub mod secret;
+pub mod time;
+pub mod trace;

@@ -1,0 +1,303 @@
+//! A pipeline's state machine: one pure function, [`step`], over a graph of jobs and an event.
+//!
+//! After each event the graph *settles*: jobs whose predecessors are done are let go, set aside or skipped, until nothing
+//! moves. What runs the jobs, stores the changes and tells the world is left to others.
+
+use std::collections::BTreeMap;
+
+use crate::job::{self, JobEvent, JobState, Refused, Status, When};
+use crate::time::Timestamp;
+
+/// A job as far as the order of jobs is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The position of the job's stage.
+    pub stage: usize,
+    /// The jobs it needs, by their position in the graph. `None` means all jobs of all earlier stages.
+    pub needs: Option<Vec<usize>>,
+    pub when: When,
+    /// How long a delayed job waits, in milliseconds.
+    pub start_in_millis: i64,
+    pub allow_failure: bool,
+    pub state: JobState,
+}
+
+/// The jobs of a pipeline, each in its latest try.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+}
+
+/// What happens to a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PipelineEvent {
+    /// It was made, or something outside changed: let go what can go.
+    Settle,
+    /// Something happened to one job.
+    Job { node: usize, event: JobEvent },
+    /// A person stops everything that has not ended.
+    Cancel { graceful: bool },
+    /// A new try takes the place of an ended job, and what was skipped because of it is looked at again.
+    Retry { node: usize },
+}
+
+/// One job changed its state. A [`PipelineEvent::Retry`] reports the new try as a change from the old state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub node: usize,
+    pub from: JobState,
+    pub to: JobState,
+}
+
+/// Applies `event` at `now` and lets the graph settle. Returns the changes in the order in which they happened.
+///
+/// # Errors
+/// When a job refuses the event; the graph is then unchanged.
+pub fn step(
+    graph: &mut Graph,
+    event: PipelineEvent,
+    now: Timestamp,
+) -> Result<Vec<Change>, Refused> {
+    let mut changes = Vec::new();
+    match event {
+        PipelineEvent::Settle => {}
+        PipelineEvent::Job { node, event } => graph.apply(node, event, &mut changes)?,
+        PipelineEvent::Cancel { graceful } => {
+            for node in 0..graph.nodes.len() {
+                // Those that have ended, or are already stopping, refuse and stay as they are.
+                let stopping = matches!(graph.nodes[node].state, JobState::Canceling { .. });
+                if !stopping {
+                    let _ = graph.apply(node, JobEvent::Cancel { graceful }, &mut changes);
+                }
+            }
+        }
+        PipelineEvent::Retry { node } => graph.retry(node, &mut changes)?,
+    }
+    graph.settle(now, &mut changes);
+    Ok(changes)
+}
+
+/// Returns a pipeline's status; an empty one counts as skipped.
+#[must_use]
+pub fn status(graph: &Graph) -> Status {
+    composite(graph.nodes.iter(), false).unwrap_or(Status::Skipped)
+}
+
+/// Returns a stage's status, `None` when it has no jobs.
+#[must_use]
+pub fn stage_status(graph: &Graph, stage: usize) -> Option<Status> {
+    composite(graph.nodes.iter().filter(|it| it.stage == stage), false)
+}
+
+/// Returns for each job why it waits: the positions of the jobs that have not let it go.
+#[must_use]
+pub fn waits_for(graph: &Graph, node: usize) -> Vec<usize> {
+    if graph.nodes[node].state != JobState::Created {
+        return Vec::new();
+    }
+    let unfinished = |it: &usize| {
+        !graph.nodes[*it].state.status().is_finished() && !graph.nodes[*it].is_ignored()
+    };
+    graph
+        .predecessors(node)
+        .into_iter()
+        .filter(unfinished)
+        .collect()
+}
+
+impl Node {
+    fn is_ignored(&self) -> bool {
+        self.state == JobState::Manual && self.allow_failure
+    }
+}
+
+impl Graph {
+    fn apply(
+        &mut self,
+        node: usize,
+        event: JobEvent,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        let from = self.nodes[node].state;
+        let to = job::next(from, event)?;
+        self.nodes[node].state = to;
+        changes.push(Change { node, from, to });
+        Ok(())
+    }
+
+    fn retry(&mut self, node: usize, changes: &mut Vec<Change>) -> Result<(), Refused> {
+        let from = self.nodes[node].state;
+        let ended = matches!(
+            from,
+            JobState::Success | JobState::Failed(_) | JobState::Canceled
+        );
+        if !ended {
+            return Err(Refused {
+                state: from,
+                event: JobEvent::Reset,
+            });
+        }
+        self.nodes[node].state = JobState::Pending;
+        changes.push(Change {
+            node,
+            from,
+            to: JobState::Pending,
+        });
+        for later in self.skipped_because_of(node) {
+            self.apply(later, JobEvent::Reset, changes)?;
+        }
+        Ok(())
+    }
+
+    /// The skipped jobs that come after `node`, directly or through others.
+    fn skipped_because_of(&self, node: usize) -> Vec<usize> {
+        let mut after = vec![false; self.nodes.len()];
+        after[node] = true;
+        for it in self.order() {
+            after[it] |= self
+                .predecessors(it)
+                .into_iter()
+                .any(|before| after[before]);
+        }
+        (0..self.nodes.len())
+            .filter(|it| after[*it] && self.nodes[*it].state == JobState::Skipped)
+            .collect()
+    }
+
+    /// Lets go of every created job whose predecessors are done. One pass in order suffices, since a job's change can
+    /// only matter to jobs after it.
+    fn settle(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        for node in self.order() {
+            if self.nodes[node].state != JobState::Created {
+                continue;
+            }
+            let Some(event) = self.release(node, now) else {
+                continue;
+            };
+            self.apply(node, event, changes)
+                .expect("a created job takes each of the releases");
+        }
+    }
+
+    /// Decides what becomes of a created job: `None` while its predecessors have not ended.
+    fn release(&self, node: usize, now: Timestamp) -> Option<JobEvent> {
+        let job = &self.nodes[node];
+        let dag = job.needs.is_some();
+        let before = self.predecessors(node);
+        let gate =
+            composite(before.iter().map(|it| &self.nodes[*it]), dag).unwrap_or(Status::Success);
+        if !gate.is_finished() {
+            return None;
+        }
+        let on_success = gate == Status::Success || (gate == Status::Skipped && !dag);
+        Some(match job.when {
+            When::OnSuccess if on_success => JobEvent::Enqueue,
+            When::Manual if on_success => JobEvent::Actionize,
+            When::Delayed if on_success => JobEvent::Schedule {
+                at: now.plus_millis(job.start_in_millis),
+            },
+            When::OnFailure if gate == Status::Failed => JobEvent::Enqueue,
+            When::Always if gate != Status::Canceled => JobEvent::Enqueue,
+            When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Always => {
+                JobEvent::Skip
+            }
+        })
+    }
+
+    fn predecessors(&self, node: usize) -> Vec<usize> {
+        let job = &self.nodes[node];
+        job.needs.clone().unwrap_or_else(|| {
+            (0..self.nodes.len())
+                .filter(|it| self.nodes[*it].stage < job.stage)
+                .collect()
+        })
+    }
+
+    /// The jobs by stage, and within a stage after the jobs of that stage which they need. Jobs that need one another in
+    /// a circle, which the language refuses, come last and never run.
+    fn order(&self) -> Vec<usize> {
+        let mut stages: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (node, job) in self.nodes.iter().enumerate() {
+            stages.entry(job.stage).or_default().push(node);
+        }
+        let mut placed = vec![false; self.nodes.len()];
+        let mut order = Vec::with_capacity(self.nodes.len());
+        for (_, mut waiting) in stages {
+            loop {
+                let ready = |it: &usize| {
+                    let same_stage =
+                        |need: &&usize| self.nodes[**need].stage == self.nodes[*it].stage;
+                    self.nodes[*it]
+                        .needs
+                        .iter()
+                        .flatten()
+                        .filter(same_stage)
+                        .all(|need| placed[*need])
+                };
+                let (now, later): (Vec<_>, Vec<_>) = waiting.iter().copied().partition(ready);
+                now.iter().for_each(|it| placed[*it] = true);
+                let stuck = now.is_empty();
+                order.extend(now);
+                waiting = later;
+                if stuck || waiting.is_empty() {
+                    break;
+                }
+            }
+            order.extend(waiting);
+        }
+        order
+    }
+}
+
+/// What a job counts as within a set of jobs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// Failed or canceled, but allowed to.
+    Warning,
+    /// Waits for a person, but need not be played.
+    Ignored,
+    Is(Status),
+}
+
+/// Returns the status of a set of jobs by GitLab's rules, the first that holds; `None` for an empty set.
+fn composite<'a>(jobs: impl Iterator<Item = &'a Node>, dag: bool) -> Option<Status> {
+    let members: Vec<Member> = jobs.map(member).collect();
+    if members.is_empty() {
+        return None;
+    }
+    let has = |it: Status| members.contains(&Member::Is(it));
+    let only = |allowed: &[Status], warning: bool| {
+        members.iter().all(|it| match it {
+            Member::Warning => warning,
+            Member::Ignored => true,
+            Member::Is(status) => allowed.contains(status),
+        })
+    };
+    use Status as S;
+    let set_aside = |it: &Member| matches!(it, Member::Ignored | Member::Is(S::Skipped));
+    Some(match () {
+        () if dag && members.iter().any(set_aside) => S::Skipped,
+        () if only(&[S::Skipped], false) => S::Skipped,
+        () if only(&[S::Success, S::Skipped], true) => S::Success,
+        () if only(&[S::Created], true) => S::Created,
+        () if only(&[S::Canceled, S::Success, S::Skipped], true) => S::Canceled,
+        () if only(&[S::Pending, S::Created, S::Skipped], true) => S::Pending,
+        () if has(S::Running) || has(S::Pending) => S::Running,
+        () if has(S::Manual) => S::Manual,
+        () if has(S::Scheduled) => S::Scheduled,
+        () if has(S::Created) => S::Running,
+        () if has(S::Canceling) => S::Canceling,
+        () => S::Failed,
+    })
+}
+
+fn member(job: &Node) -> Member {
+    match job.state.status() {
+        Status::Failed | Status::Canceled if job.allow_failure => Member::Warning,
+        Status::Manual if job.allow_failure => Member::Ignored,
+        status => Member::Is(status),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! Ports: what one part needs of another, chosen once in the binary.
+//!
+//! The embedded part implements a port, and so may an adapter for an outside service.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::id::{JobId, NamespaceId, PipelineId, ProjectId, UserId};
+use crate::job::Status;
+use crate::name::{FullPath, ObjectId, RefName, RepoPath};
+use crate::permission::{Principal, Project, ProjectFacts, Visibility};
+use crate::secret::{Secret, TokenDigest};
+use crate::time::Timestamp;
+
+/// A port's implementation failed. What was being done to what, and the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}")]
+pub struct PortError {
+    doing: String,
+    /// Whether the failure passes by itself, such as a database that is away.
+    pub transient: bool,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl PortError {
+    /// Wraps a lasting failure.
+    pub fn new(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            doing: doing.into(),
+            transient: false,
+            source: Some(source.into()),
+        }
+    }
+
+    /// Wraps a failure that passes by itself: requests are answered with 503, work is tried again.
+    pub fn transient(
+        doing: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            transient: true,
+            ..Self::new(doing, source)
+        }
+    }
+}
+
+/// What a request brings to prove who makes it.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A token of whatever kind, from a header or the query.
+    Token(Secret),
+    /// A user name with a password or any token, by HTTP Basic authentication.
+    Basic { username: String, password: Secret },
+    /// The cookie of a browser session.
+    Session(Secret),
+}
+
+/// Why credentials prove nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticateError {
+    /// Unknown, revoked, expired or wrong. Deliberately no more than that.
+    #[error("the credentials are not valid")]
+    Invalid,
+    /// Too many wrong tries from this address.
+    #[error("too many failed tries; try again in {retry_after_secs} seconds")]
+    Throttled { retry_after_secs: u64 },
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Turns credentials into a principal.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// Returns who makes the request. `peer` is the address that failed tries are counted for.
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        peer: &str,
+    ) -> Result<Principal, AuthenticateError>;
+}
+
+/// How a request names a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProjectRef {
+    Id(ProjectId),
+    Path(FullPath),
+}
+
+/// A user as others see them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSummary {
+    pub id: UserId,
+    pub username: String,
+    pub name: String,
+    /// Whether the account may sign in.
+    pub active: bool,
+}
+
+/// A namespace as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceSummary {
+    pub id: NamespaceId,
+    /// `None` for a user's own namespace.
+    pub parent: Option<NamespaceId>,
+    pub name: String,
+    pub path: FullPath,
+    /// The user whose own namespace it is; `None` for a group.
+    pub owner: Option<UserId>,
+}
+
+/// A project that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProject {
+    pub path: FullPath,
+    /// `None` takes the last part of the path.
+    pub name: Option<String>,
+    pub description: String,
+    /// `None` takes the instance's default, private.
+    pub visibility: Option<Visibility>,
+    /// `None` takes `main`.
+    pub default_branch: Option<String>,
+}
+
+/// What about a project is to change; `None` leaves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectUpdate {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub visibility: Option<Visibility>,
+    pub default_branch: Option<String>,
+    pub archived: Option<bool>,
+}
+
+/// Why a project was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateProjectError {
+    /// The caller may not make projects there, or may not know that the namespace exists.
+    #[error("namespace {0} does not exist or you may not create projects in it")]
+    NoNamespace(String),
+    /// A project or group with this path exists.
+    #[error("{0} has already been taken")]
+    Taken(FullPath),
+    /// The token's scopes do not reach this far.
+    #[error("the token lacks the scope to create a project")]
+    InsufficientScope,
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Which projects a list shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProjectFilter {
+    /// Only those that the caller is a member of.
+    pub membership: bool,
+    /// Only those that the caller owns.
+    pub owned: bool,
+    /// Only those whose name or path contains this, without regard to case.
+    pub search: Option<String>,
+    pub visibility: Option<Visibility>,
+    pub archived: Option<bool>,
+    /// Only those in this namespace.
+    pub namespace: Option<NamespaceId>,
+    /// With `namespace`: also those in groups below it.
+    pub include_subgroups: bool,
+}
+
+/// One page of a list, and how many rows all pages have together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub total: u64,
+}
+
+/// A part of a list: how many rows to pass over and how many to return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub offset: u64,
+    pub limit: u64,
+}
+
+/// Who and what exists: users, namespaces and projects, and the roles that tie them.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// Returns the project and the caller's role in it, to be judged by [`crate::permission::decide`].
+    async fn find_project(
+        &self,
+        principal: &Principal,
+        at: &ProjectRef,
+    ) -> Result<Option<ProjectFacts>, PortError>;
+    /// Returns the projects with these ids, without regard to who asks: for workers.
+    async fn load_project(&self, id: ProjectId) -> Result<Option<Project>, PortError>;
+    /// Lists the projects that the caller may see, the latest active first.
+    async fn list_projects(
+        &self,
+        principal: &Principal,
+        filter: &ProjectFilter,
+        slice: Slice,
+    ) -> Result<Page<ProjectFacts>, PortError>;
+    /// Makes a project on behalf of the caller.
+    async fn create_project(
+        &self,
+        principal: &Principal,
+        new: NewProject,
+    ) -> Result<Project, CreateProjectError>;
+    /// Changes a project's settings.
+    async fn update_project(
+        &self,
+        access: &crate::permission::Access<crate::permission::ManageProject>,
+        update: ProjectUpdate,
+    ) -> Result<Project, PortError>;
+    /// Deletes a project with everything in it.
+    async fn delete_project(
+        &self,
+        access: &crate::permission::Access<crate::permission::DeleteProject>,
+    ) -> Result<(), PortError>;
+    /// Notes that something happened in a project.
+    async fn touch_project(&self, id: ProjectId, at: Timestamp) -> Result<(), PortError>;
+    /// Returns the users with these ids; those that do not exist are left out.
+    async fn users(&self, ids: &[UserId]) -> Result<BTreeMap<UserId, UserSummary>, PortError>;
+    /// Returns a namespace.
+    async fn namespace(&self, id: NamespaceId) -> Result<Option<NamespaceSummary>, PortError>;
+    /// Returns the namespaces in which the caller may make projects, their own first.
+    async fn writable_namespaces(
+        &self,
+        principal: &Principal,
+    ) -> Result<Vec<NamespaceSummary>, PortError>;
+}
+
+/// The job that presents a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobIdentity {
+    pub job: JobId,
+    pub project: ProjectId,
+    pub user: Option<UserId>,
+}
+
+/// Knows the tokens of running jobs.
+#[async_trait]
+pub trait JobTokens: Send + Sync {
+    /// Returns the running job that has this token.
+    async fn find_job(&self, digest: &TokenDigest) -> Result<Option<JobIdentity>, PortError>;
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub id: ObjectId,
+    pub parents: Vec<ObjectId>,
+    pub author_name: String,
+    pub author_email: String,
+    /// RFC 3339 with the author's own offset.
+    pub authored_at: String,
+    pub committer_name: String,
+    pub committer_email: String,
+    /// RFC 3339 with the committer's own offset.
+    pub committed_at: String,
+    pub message: String,
+}
+
+impl Commit {
+    /// Returns the first line of the message.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
+    }
+}
+
+/// The forge could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgeError {
+    /// The file is larger than the caller is ready to hold.
+    #[error("{path} has {size_bytes} bytes, more than the {limit_bytes} allowed here")]
+    TooLarge {
+        path: String,
+        size_bytes: u64,
+        limit_bytes: u64,
+    },
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// What the program needs of a forge, whichever forge that is.
+#[async_trait]
+pub trait Forge: Send + Sync {
+    /// Reads one file at one commit. `None` when the commit has no such file.
+    async fn read_file(
+        &self,
+        project: ProjectId,
+        commit: &ObjectId,
+        path: &RepoPath,
+        limit_bytes: u64,
+    ) -> Result<Option<Bytes>, ForgeError>;
+    /// Returns a commit, `None` when it does not exist.
+    async fn commit(&self, project: ProjectId, id: &ObjectId)
+    -> Result<Option<Commit>, ForgeError>;
+    /// Resolves a branch, tag or commit id. Returns the commit and, for a branch or tag, its full name.
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<(ObjectId, Option<RefName>)>, ForgeError>;
+    /// Lists the paths of all files at a commit, at most `limit`.
+    async fn list_files(
+        &self,
+        project: ProjectId,
+        commit: &ObjectId,
+        limit: usize,
+    ) -> Result<Vec<String>, ForgeError>;
+    /// Lists the paths that differ between two commits.
+    async fn changed_files(
+        &self,
+        project: ProjectId,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<Vec<String>, ForgeError>;
+    /// Keeps a commit alive under `refs/pipelines/<id>`, so that jobs can fetch it after its branch moved on.
+    async fn keep(
+        &self,
+        project: ProjectId,
+        pipeline: PipelineId,
+        commit: &ObjectId,
+    ) -> Result<(), ForgeError>;
+    /// Whether the branch or tag is protected.
+    async fn is_protected(
+        &self,
+        project: ProjectId,
+        reference: &RefName,
+    ) -> Result<bool, ForgeError>;
+}
+
+/// The latest pipeline of a commit, for lists of commits and projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipelineBadge {
+    pub pipeline: PipelineId,
+    pub status: Status,
+}
+
+/// What the forge needs of continuous integration.
+#[async_trait]
+pub trait Pipelines: Send + Sync {
+    /// Returns the latest pipeline of each of these commits.
+    async fn badges(
+        &self,
+        project: ProjectId,
+        commits: &[ObjectId],
+    ) -> Result<BTreeMap<String, PipelineBadge>, PortError>;
+    /// Waits until the pushes with these event ids have been dealt with, at most `deadline`, and returns the lines that
+    /// the person who pushed should read: links to pipelines, and what is wrong with the configuration.
+    async fn push_report(&self, events: &[Uuid], deadline: Duration) -> Vec<String>;
+}
