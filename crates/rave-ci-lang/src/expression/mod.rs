@@ -1,0 +1,127 @@
+//! The expressions of `if`: `$CI_COMMIT_BRANCH == "main" && $MSG !~ /draft/i`.
+//!
+//! A text is checked once, by [`Expression::parse`]; evaluation cannot fail. Variables count as written: a value such
+//! as `$OTHER` is not filled in.
+
+mod lexer;
+mod parser;
+mod pattern;
+
+use self::parser::Operator;
+pub(crate) use self::pattern::Pattern;
+
+/// The text is no expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid expression syntax")]
+pub(crate) struct InvalidExpression {
+    /// Byte offset of the first thing that makes no sense.
+    pub(crate) offset: usize,
+}
+
+/// A checked expression.
+#[derive(Clone, Debug)]
+pub(crate) enum Expression {
+    Value(Value),
+    Variable(String),
+    Pattern(Pattern),
+    Not(Box<Expression>),
+    Binary(Operator, Box<Expression>, Box<Expression>),
+}
+
+/// What an expression yields on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Text(String),
+}
+
+impl Expression {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidExpression> {
+        parser::parse(&lexer::tokens(text)?, text.len())
+    }
+
+    /// Returns whether the expression holds.
+    pub(crate) fn holds<'a>(&self, variables: &dyn Fn(&str) -> Option<&'a str>) -> bool {
+        !self.evaluate(variables).is_blank()
+    }
+
+    fn evaluate<'a>(&self, variables: &dyn Fn(&str) -> Option<&'a str>) -> Value {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Variable(name) => {
+                variables(name).map_or(Value::Null, |it| Value::Text(it.to_owned()))
+            }
+            // The parser lets patterns stand only where `matches` reads them.
+            Self::Pattern(_) => Value::Null,
+            Self::Not(inner) => Value::Bool(inner.evaluate(variables).is_blank()),
+            Self::Binary(operator, left, right) => {
+                let left = left.evaluate(variables);
+                match operator {
+                    Operator::And if left.stops() => left,
+                    Operator::And => right.evaluate(variables),
+                    Operator::Or if left.stops() => right.evaluate(variables),
+                    Operator::Or => left,
+                    Operator::Equal => Value::Bool(left.equals(&right.evaluate(variables))),
+                    Operator::NotEqual => Value::Bool(!left.equals(&right.evaluate(variables))),
+                    Operator::Matches => Value::Bool(matches(&left.text(), right, variables)),
+                    Operator::MatchesNot => Value::Bool(!matches(&left.text(), right, variables)),
+                }
+            }
+        }
+    }
+}
+
+/// Decides `left =~ right`. A right side that does not look like a pattern is searched for the left side.
+fn matches<'a>(
+    left: &str,
+    right: &Expression,
+    variables: &dyn Fn(&str) -> Option<&'a str>,
+) -> bool {
+    if let Expression::Pattern(pattern) = right {
+        return pattern.is_match(left);
+    }
+    match right.evaluate(variables) {
+        Value::Null => false,
+        right => {
+            let right = right.text();
+            Pattern::from_slashes(&right)
+                .map_or_else(|| right.contains(left), |it| it.is_match(left))
+        }
+    }
+}
+
+impl Value {
+    fn is_blank(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Bool(value) => !value,
+            Self::Text(text) => text.trim().is_empty(),
+        }
+    }
+
+    /// Returns whether `&&` stops here. Unlike in a whole expression, an empty text does not.
+    fn stops(&self) -> bool {
+        matches!(self, Self::Null | Self::Bool(false))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Null => String::new(),
+            Self::Bool(value) => value.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+
+    fn equals(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(_), Self::Bool(_)) | (Self::Bool(_), Self::Text(_)) => {
+                self.text() == other.text()
+            }
+            _ => self == other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Collects what there is to say about files while they are read.
+
+use std::collections::HashSet;
+
+use crate::yaml::Span;
+use crate::{Diagnostic, Diagnostics, Severity};
+
+/// What is said beyond these counts helps nobody, and hostile files could make it grow.
+const MAX_ERRORS: usize = 100;
+const MAX_NOTICES: usize = 200;
+
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Paths that [`Span::file`] counts.
+    files: Vec<String>,
+    errors: Vec<Diagnostic>,
+    notices: Vec<Diagnostic>,
+    /// Places already spoken of: `extends` brings one place into many jobs.
+    seen: HashSet<(Span, String)>,
+}
+
+impl Report {
+    /// Registers a file and returns its number.
+    pub(crate) fn add_file(&mut self, path: &str) -> u32 {
+        self.files.push(path.to_owned());
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Reports what keeps the file from being a pipeline.
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>) {
+        self.error_with_hint(span, message, None);
+    }
+
+    pub(crate) fn error_with_hint(
+        &mut self,
+        span: Span,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        if self.errors.len() < MAX_ERRORS {
+            let diagnostic = self.diagnostic(Severity::Error, span, message.into(), hint);
+            self.errors.push(diagnostic);
+        }
+    }
+
+    /// Reports an error of a keyword. GitLab prints those in lower case, names of jobs included.
+    pub(crate) fn entry_error(&mut self, span: Span, message: impl Into<String>) {
+        self.error(span, message.into().to_lowercase());
+    }
+
+    pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {
+        let message = message.into();
+        if self.notices.len() < MAX_NOTICES && self.seen.insert((span, message.clone())) {
+            let diagnostic = self.diagnostic(Severity::Warning, span, message, hint);
+            self.notices.push(diagnostic);
+        }
+    }
+
+    /// Reports a keyword that is known and has no effect yet, and what happens instead.
+    pub(crate) fn unsupported(&mut self, span: Span, keyword: &str, instead: &str) {
+        if self.notices.len() < MAX_NOTICES && self.seen.insert((span, keyword.to_owned())) {
+            let message = format!("{keyword} is recognised but not done yet: {instead}");
+            let diagnostic = self.diagnostic(Severity::Unsupported, span, message, None);
+            self.notices.push(diagnostic);
+        }
+    }
+
+    fn diagnostic(
+        &self,
+        severity: Severity,
+        span: Span,
+        message: String,
+        hint: Option<String>,
+    ) -> Diagnostic {
+        let file = self
+            .files
+            .get(span.file as usize)
+            .cloned()
+            .unwrap_or_default();
+        Diagnostic {
+            severity,
+            message,
+            file,
+            line: span.line,
+            column: span.column,
+            hint,
+        }
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Returns the notices, or the errors if there are any.
+    pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, Diagnostics> {
+        if self.errors.is_empty() {
+            Ok(self.notices)
+        } else {
+            Err(Diagnostics(self.errors))
+        }
+    }
+}
+
+/// Returns a hint that names the known word closest to `word`, if one is close.
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    if word.len() > 64 {
+        return None;
+    }
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let word = word.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|it| (distance(&word, it), it))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, it)| format!("did you mean `{it}`?"))
+}
+
+/// Returns how many insertions, deletions, replacements and swaps of neighbours make `left` into `right`.
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
+    let right: Vec<char> = right.chars().take(80).collect();
+    let mut rows = vec![(0..=right.len()).collect::<Vec<usize>>()];
+    for (i, a) in left.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in right.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(a != b);
+            let mut best = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
+                best = best.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closest_word_is_named() {
+        let check = |word: &str, expected: Option<&str>| {
+            let hint = did_you_mean(
+                word,
+                ["script", "before_script", "stage", "tags", "only", "when"],
+            );
+            assert_eq!(hint.as_deref(), expected, "{word}");
+        };
+        check("scirpt", Some("did you mean `script`?"));
+        check("before-script", Some("did you mean `before_script`?"));
+        check("Stages", Some("did you mean `stage`?"));
+        check("whne", Some("did you mean `when`?"));
+        check("banana", None);
+        check("", None);
+        check(&"x".repeat(1000), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! YAML as GitLab reads it: version 1.1 scalars, aliases, merge keys, `!reference`; every node knows its place.
+
+mod load;
+mod node;
+mod scalar;
+
+pub(crate) use load::{Document, Loader};
+pub(crate) use node::{Key, KeyKind, Mapping, Node, Span, Value};

@@ -1,0 +1,224 @@
+//! The tree that all later steps work on. Maps keep the order in which they were written.
+
+use std::collections::HashMap;
+
+use super::scalar::float_text;
+
+/// A place in a file; line and column are 1-based.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) file: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    Sequence(Vec<Node>),
+    Mapping(Mapping),
+    /// `!reference`, with its path.
+    Reference(Vec<Node>),
+}
+
+impl Node {
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match self.value {
+            Value::Bool(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_integer(&self) -> Option<i128> {
+        match self.value {
+            Value::Integer(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_sequence(&self) -> Option<&[Node]> {
+        match &self.value {
+            Value::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_mapping(&self) -> Option<&Mapping> {
+        match &self.value {
+            Value::Mapping(mapping) => Some(mapping),
+            _ => None,
+        }
+    }
+
+    /// Returns the text of a scalar as Ruby prints it: `1.10` is `1.1`, null is empty.
+    pub(crate) fn scalar_text(&self) -> Option<String> {
+        match &self.value {
+            Value::Null => Some(String::new()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Integer(value) => Some(value.to_string()),
+            Value::Float(value) => Some(float_text(*value)),
+            Value::Text(text) => Some(text.clone()),
+            Value::Sequence(_) | Value::Mapping(_) | Value::Reference(_) => None,
+        }
+    }
+
+    /// Returns how many nodes lie on the longest way down.
+    pub(crate) fn depth(&self) -> usize {
+        1 + match &self.value {
+            Value::Sequence(items) | Value::Reference(items) => items.iter().map(Node::depth).max().unwrap_or(0),
+            Value::Mapping(mapping) => mapping.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Returns how many nodes the tree has.
+    pub(crate) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Sequence(items) | Value::Reference(items) => items.iter().map(Node::count).sum(),
+            Value::Mapping(mapping) => mapping.iter().map(|(_, value)| value.count()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// A key of a map. Keys that are no text keep their text form: `ON:` is `true`, which is no name for anything.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) kind: KeyKind,
+    pub(crate) span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyKind {
+    Text,
+    Integer,
+    Other,
+}
+
+impl Key {
+    pub(crate) fn is_text(&self) -> bool {
+        self.kind == KeyKind::Text
+    }
+
+    /// Returns whether the key may name a variable.
+    pub(crate) fn is_alphanumeric(&self) -> bool {
+        matches!(self.kind, KeyKind::Text | KeyKind::Integer)
+    }
+}
+
+/// Maps of this size and more are found by hash.
+const INDEXED_FROM: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mapping {
+    entries: Vec<(Key, Node)>,
+    index: HashMap<String, usize>,
+}
+
+impl Mapping {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, (Key, Node)> {
+        self.entries.iter()
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        if self.entries.len() < INDEXED_FROM {
+            return self.entries.iter().position(|it| it.0.text == key);
+        }
+        self.index.get(key).copied()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|it| &it.1)
+    }
+
+    pub(crate) fn entry(&self, key: &str) -> Option<&(Key, Node)> {
+        self.position(key).map(|it| &self.entries[it])
+    }
+
+    /// Returns the value unless it is null: a null keyword counts as not given.
+    pub(crate) fn given(&self, key: &str) -> Option<&Node> {
+        self.get(key).filter(|it| !it.is_null())
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.position(key).map(|it| &mut self.entries[it].1)
+    }
+
+    /// Sets a key, which keeps its place if it was there. Returns whether it was.
+    pub(crate) fn insert(&mut self, key: Key, value: Node) -> bool {
+        if let Some(at) = self.position(&key.text) {
+            self.entries[at] = (key, value);
+            return true;
+        }
+        self.entries.push((key, value));
+        let last = self.entries.len() - 1;
+        match last + 1 {
+            INDEXED_FROM => {
+                self.index = self
+                    .entries
+                    .iter()
+                    .enumerate()
+                    .map(|(at, it)| (it.0.text.clone(), at))
+                    .collect()
+            }
+            len if len > INDEXED_FROM => {
+                drop(self.index.insert(self.entries[last].0.text.clone(), last))
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Returns the map without one key.
+    pub(crate) fn without(self, key: &str) -> Self {
+        self.into_iter().filter(|it| it.0.text != key).collect()
+    }
+}
+
+impl FromIterator<(Key, Node)> for Mapping {
+    fn from_iter<T: IntoIterator<Item = (Key, Node)>>(entries: T) -> Self {
+        let mut mapping = Self::default();
+        for (key, value) in entries {
+            mapping.insert(key, value);
+        }
+        mapping
+    }
+}
+
+impl IntoIterator for Mapping {
+    type Item = (Key, Node);
+    type IntoIter = std::vec::IntoIter<(Key, Node)>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
