@@ -252,11 +252,12 @@ impl Events<'_, '_> {
 
     fn alias(&mut self, anchor: &str, span: Span, depth: usize) -> Result<Node, LoadError> {
         let fail = |message: String| LoadError { span, message };
-        let node = self
+        let (node, height) = self
             .anchors
             .get(anchor)
             .ok_or_else(|| fail(format!("Unknown alias: {anchor}")))?;
-        if !self.budget.take_nodes(node.count()) {
+        let too_deep = depth - 1 + height > self.budget.limits.depth;
+        if too_deep || !self.budget.take_nodes(node.count()) {
             return Err(fail(TOO_BIG.to_owned()));
         }
         Ok(node.clone())

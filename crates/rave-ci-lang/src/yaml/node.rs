@@ -86,8 +86,14 @@ impl Node {
     /// Returns how many nodes lie on the longest way down.
     pub(crate) fn depth(&self) -> usize {
         1 + match &self.value {
-            Value::Sequence(items) | Value::Reference(items) => items.iter().map(Node::depth).max().unwrap_or(0),
-            Value::Mapping(mapping) => mapping.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            Value::Sequence(items) | Value::Reference(items) => {
+                items.iter().map(Node::depth).max().unwrap_or(0)
+            }
+            Value::Mapping(mapping) => mapping
+                .iter()
+                .map(|(_, value)| value.depth())
+                .max()
+                .unwrap_or(0),
             _ => 0,
         }
     }
