@@ -12,6 +12,13 @@ pub struct InvalidName {
     why: &'static str,
 }
 
+/// First segments of addresses that the server keeps for itself: no user or group may have such a name.
+pub const RESERVED_ROOTS: &[&str] = &[
+    "admin", "api", "assets", "dashboard", "explore", "favicon.ico", "groups", "health", "help", "hooks", "jwt", "login", "logout",
+    "metrics", "oauth", "profile", "projects", "public", "robots.txt", "search", "sitemap.xml", "snippets", "static", "uploads",
+    "users", "v2", "webhook",
+];
+
 macro_rules! checked_text {
     ($($(#[$doc:meta])* $name:ident by $check:path;)+) => {$(
         $(#[$doc])*
