@@ -52,7 +52,7 @@ impl Db {
                 Store::Sqlite(SqliteStore::open(path, &options, around).await?)
             }
             DatabaseUrl::Postgres(url) => {
-                Store::Postgres(PostgresStore::open(url, &options, around).await?)
+                Store::Postgres(PostgresStore::open(url.expose(), &options, around).await?)
             }
         };
 

@@ -1,16 +1,18 @@
 //! Where the database is and how it is used.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
+
+use rave_core::secret::Secret;
 
 use crate::{Engine, Error};
 
 /// Where the database is.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// A file, made when it does not exist.
     Sqlite(PathBuf),
-    /// A `postgres://` address. It may hold a password and is never shown.
-    Postgres(String),
+    /// A `postgres://` address. It may hold a password.
+    Postgres(Secret),
 }
 
 impl DatabaseUrl {
@@ -26,7 +28,7 @@ impl DatabaseUrl {
             .map_err(|_| Error::Url {
                 reason: "it is not a PostgreSQL connection address".into(),
             })?;
-        Ok(Self::Postgres(url.to_owned()))
+        Ok(Self::Postgres(Secret::new(url)))
     }
 
     /// Returns which engine serves this address.
@@ -35,15 +37,6 @@ impl DatabaseUrl {
         match self {
             Self::Sqlite(_) => Engine::Sqlite,
             Self::Postgres(_) => Engine::Postgres,
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
-            Self::Postgres(_) => f.write_str("Postgres([redacted])"),
         }
     }
 }

@@ -83,11 +83,7 @@ impl Session for &Connection {
 
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
         let mut statement = prepare(self, sql, params)?;
-        let columns: Arc<[String]> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.raw_query();
         let mut result = Vec::new();
         while let Some(row) = rows.next().map_err(|it| failure(sql, it))? {

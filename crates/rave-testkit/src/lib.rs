@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod postgres;
+
+pub use postgres::PostgresServer;
