@@ -24,7 +24,20 @@ impl Glob {
         if alternatives.is_empty() {
             return Self(None);
         }
-        let text = format!(r"\A(?:{})\z", alternatives.join("|"));
+        Self::from_regex(&alternatives.join("|"))
+    }
+
+    /// Compiles a name of `include:local`: `**/` is any directories, `**` any text, `*` any text without `/`.
+    pub(crate) fn wildcard(pattern: &str) -> Self {
+        let text = regex::escape(pattern)
+            .replace(r"\*\*/", "(?:.*/)?")
+            .replace(r"\*\*", ".*")
+            .replace(r"\*", "[^/]*");
+        Self::from_regex(&text)
+    }
+
+    fn from_regex(text: &str) -> Self {
+        let text = format!(r"\A(?:{text})\z");
         Self(
             RegexBuilder::new(&text)
                 .size_limit(1 << 20)

@@ -227,6 +227,12 @@ pub trait Directory: Send + Sync {
     async fn users(&self, ids: &[UserId]) -> Result<BTreeMap<UserId, UserSummary>, PortError>;
     /// Returns a namespace.
     async fn namespace(&self, id: NamespaceId) -> Result<Option<NamespaceSummary>, PortError>;
+    /// Returns the user's or group's namespace at a path, if the caller may know that it exists.
+    async fn find_namespace(
+        &self,
+        principal: &Principal,
+        path: &FullPath,
+    ) -> Result<Option<NamespaceSummary>, PortError>;
     /// Returns the namespaces in which the caller may make projects, their own first.
     async fn writable_namespaces(
         &self,
