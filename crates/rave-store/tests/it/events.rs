@@ -52,7 +52,10 @@ async fn an_event_survives_the_round_trip(place: Place) {
         .await
         .map_err(|it: Error| it)
         .unwrap();
-    assert_eq!(after(&db, 0, &[], 10).await, [appended.clone()]);
+    assert_eq!(
+        after(&db, 0, &[], 10).await,
+        std::slice::from_ref(&appended)
+    );
     assert_eq!(appended.id.get_version_num(), 7);
     let (seconds, nanos) = appended.id.get_timestamp().unwrap().to_unix();
     assert_eq!(
