@@ -12,11 +12,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Rings the bell for every notification until `stop`.
-pub(crate) async fn listen(config: Config, bell: Bell, stop: CancellationToken) {
+pub(crate) async fn listen(
+    config: Config,
+    deadline: Duration,
+    bell: Bell,
+    stop: CancellationToken,
+) {
     let mut pause = FIRST_PAUSE;
     let reconnecting = async {
         loop {
-            let began_well = hear(&config, &bell).await;
+            let began_well = hear(&config, deadline, &bell).await;
             // What was appended while nobody listened is found by looking.
             bell.ring();
             pause = if began_well {
@@ -31,8 +36,10 @@ pub(crate) async fn listen(config: Config, bell: Bell, stop: CancellationToken) 
 }
 
 /// Listens on one connection until it is lost. Returns whether it ever listened.
-async fn hear(config: &Config, bell: &Bell) -> bool {
-    let Ok((client, mut connection)) = config.connect(NoTls).await else {
+async fn hear(config: &Config, deadline: Duration, bell: &Bell) -> bool {
+    // A server that accepts and then keeps silent must not end the attempts.
+    let connecting = tokio::time::timeout(deadline, config.connect(NoTls)).await;
+    let Ok(Ok((client, mut connection))) = connecting else {
         return false;
     };
     let mut messages = poll_fn(move |context| connection.poll_message(context));

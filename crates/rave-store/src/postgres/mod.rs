@@ -60,7 +60,12 @@ impl PostgresStore {
             .map_err(|it| Error::unavailable("making the pool", it))?;
         drop(failure::connected(pool.get().await)?);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(listen::listen(config, around.bell.clone(), stop.clone()));
+        tasks.spawn(listen::listen(
+            config,
+            options.connect_timeout,
+            around.bell.clone(),
+            stop.clone(),
+        ));
         tasks.close();
         let turns = Arc::new(Semaphore::new(size));
         Ok(Self {

@@ -10,6 +10,7 @@ mod postgres;
 mod sqlite;
 mod statements;
 mod transactions;
+mod workers;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -80,6 +80,19 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_keeps_silent_is_unavailable() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://rave@{}/rave", silent.local_addr().unwrap());
+    let limits = Options {
+        connect_timeout: Duration::from_millis(300),
+        ..options()
+    };
+    let clock = Place::sqlite().clock;
+    let opened = soon(Db::open(&DatabaseUrl::parse(&url).unwrap(), clock, limits)).await;
+    assert!(opened.unwrap_err().is_unavailable());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_takes_too_long_is_ended() {
     let place = Place::postgres();
     let db = place
