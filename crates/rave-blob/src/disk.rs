@@ -1,23 +1,15 @@
 //! Objects as files: `objects/ab/cdef…` by digest, and `tmp/` for those that are not complete.
 
+mod files;
 mod incoming;
 
-use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Read as _},
-    ops::Range,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::{fs::File, io, ops::Range, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use rave_core::time::{Clock, Timestamp};
-use sha2::{Digest as _, Sha256};
 
-use self::incoming::Incoming;
+use self::{files::Files, incoming::Incoming};
 use crate::{
     BlobEntry, BlobReader, BlobRef, BlobStore, ByteStream, Digest, GetError, PutError, StoreError,
     VerifyError,
@@ -25,29 +17,19 @@ use crate::{
 
 /// How much is gathered before a thread is asked to hash and write it.
 const BATCH_BYTES: usize = 256 * 1024;
+/// The same in pieces: a sender of single bytes must not cost more memory than others.
+const BATCH_PIECES: usize = 1024;
 
 /// Objects in a directory of one process. Clones share it.
 #[derive(Clone)]
-pub struct DiskStore(Arc<Shared>);
-
-struct Shared {
-    root: PathBuf,
-    clock: Arc<dyn Clock>,
-    /// Held while an object's file is replaced, made young or deleted, so that a put never relies on an object that a
-    /// sweep is about to delete.
-    files: Mutex<()>,
-}
+pub struct DiskStore(Arc<Files>);
 
 impl DiskStore {
     /// Opens the directory, makes it when it does not exist, and removes what a crash left unfinished.
     pub async fn open(root: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let root = root.into();
         let what = format!("cannot open the objects in {}", root.display());
-        let shared = Arc::new(Shared {
-            root,
-            clock,
-            files: Mutex::new(()),
-        });
+        let shared = Arc::new(Files::new(root, clock));
         let opened = shared.clone();
         blocking(move || opened.prepare())
             .await
@@ -58,7 +40,7 @@ impl DiskStore {
     /// Runs file work on a thread that may block.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> T + Send + 'static,
+        work: impl FnOnce(&Files) -> T + Send + 'static,
     ) -> io::Result<T> {
         let shared = self.0.clone();
         blocking(move || Ok(work(&shared))).await
@@ -80,7 +62,7 @@ impl BlobStore for DiskStore {
             }
             batched += piece.len();
             batch.push(piece);
-            if batched >= BATCH_BYTES {
+            if batched >= BATCH_BYTES || batch.len() >= BATCH_PIECES {
                 let full = std::mem::take(&mut batch);
                 batched = 0;
                 incoming = blocking(move || incoming.append(&full))
@@ -165,130 +147,9 @@ impl BlobStore for DiskStore {
     }
 }
 
-impl Shared {
-    fn temporary(&self) -> PathBuf {
-        self.root.join("tmp")
-    }
-
-    fn objects(&self) -> PathBuf {
-        self.root.join("objects")
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        let name = digest.to_string();
-        self.objects().join(&name[..2]).join(&name[2..])
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn prepare(&self) -> io::Result<()> {
-        let mut private = DirBuilder::new();
-        private.recursive(true).mode(0o700);
-        private.create(self.objects())?;
-        private.create(self.temporary())?;
-        let mut removed = 0;
-        for entry in fs::read_dir(self.temporary())? {
-            fs::remove_file(entry?.path())?;
-            removed += 1;
-        }
-        if removed > 0 {
-            tracing::info!(
-                objects = removed,
-                "removed objects that a crash had left unfinished"
-            );
-        }
-        sync_directory(&self.root)
-    }
-
-    /// Gives a complete object its name. Of two puts of the same bytes, the second only makes the object young.
-    fn keep(&self, incoming: Incoming) -> io::Result<Digest> {
-        let complete = incoming.finish(system_time(self.clock.now()))?;
-        let path = self.path(&complete.digest);
-        let directory = path.parent().unwrap_or(&self.root);
-        let _files = self.lock();
-        match File::open(&path) {
-            // A file that lost bytes is not that object: it is replaced.
-            Ok(file) if file.metadata()?.len() == complete.size_bytes => {
-                file.set_modified(system_time(self.clock.now()))?;
-                return Ok(complete.digest);
-            }
-            Err(it) if it.kind() != io::ErrorKind::NotFound => return Err(it),
-            _ => {}
-        }
-        if !directory.try_exists()? {
-            DirBuilder::new().mode(0o700).create(directory)?;
-            sync_directory(&self.objects())?;
-        }
-        complete.file.persist(&path).map_err(|it| it.error)?;
-        sync_directory(directory)?;
-        Ok(complete.digest)
-    }
-
-    fn delete(&self, digest: &Digest, put_until: Timestamp) -> io::Result<bool> {
-        let path = self.path(digest);
-        let _files = self.lock();
-        let metadata = match fs::metadata(&path) {
-            Err(it) if it.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other?,
-        };
-        if timestamp(metadata.modified()?) > put_until {
-            return Ok(false);
-        }
-        // Not synced: an object that returns after a power failure is swept again.
-        fs::remove_file(&path)?;
-        Ok(true)
-    }
-
-    fn list(&self, after: Option<Digest>, limit: usize) -> io::Result<Vec<BlobEntry>> {
-        let first = after.map(|it| it.to_string()[..2].to_owned());
-        let mut entries = Vec::new();
-        for name in sorted_names(&self.objects())?
-            .into_iter()
-            .filter(|it| first.as_ref().is_none_or(|first| it >= first))
-        {
-            let directory = self.objects().join(&name);
-            for rest in sorted_names(&directory)? {
-                if entries.len() >= limit {
-                    return Ok(entries);
-                }
-                // A file of another name is not ours and is left alone.
-                let Ok(digest) = format!("{name}{rest}").parse::<Digest>() else {
-                    continue;
-                };
-                if after.is_some_and(|after| digest <= after) {
-                    continue;
-                }
-                match fs::metadata(directory.join(&rest)) {
-                    Ok(it) => entries.push(BlobEntry {
-                        digest,
-                        size_bytes: it.len(),
-                        put_at: timestamp(it.modified()?),
-                    }),
-                    Err(it) if it.kind() == io::ErrorKind::NotFound => {}
-                    Err(it) => return Err(it),
-                }
-            }
-        }
-        Ok(entries)
-    }
-
-    fn hash(&self, digest: &Digest) -> io::Result<Digest> {
-        let mut file = File::open(self.path(digest))?;
-        let (mut hasher, mut piece) = (Sha256::new(), vec![0; BATCH_BYTES]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hasher.into()),
-                read => hasher.update(&piece[..read]),
-            }
-        }
-    }
-}
-
 impl std::fmt::Debug for DiskStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("DiskStore").field(&self.0.root).finish()
+        f.debug_tuple("DiskStore").field(&self.0.root()).finish()
     }
 }
 
@@ -298,28 +159,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
-}
-
-/// Makes the names in a directory survive a power failure.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-fn sorted_names(directory: &Path) -> io::Result<Vec<String>> {
-    let names = fs::read_dir(directory)?
-        .filter_map(|it| it.map(|it| it.file_name().into_string().ok()).transpose());
-    let mut names = names.collect::<io::Result<Vec<_>>>()?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn system_time(at: Timestamp) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.0).unwrap_or(0))
-}
-
-fn timestamp(at: SystemTime) -> Timestamp {
-    let since = at
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
