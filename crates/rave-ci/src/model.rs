@@ -1,0 +1,398 @@
+//! What continuous integration is made of: pipelines, jobs, artifacts and runners, as the rest of the crate sees them.
+//!
+//! Rows become these types in `store`, and these become wire types in `api`. Nothing here holds a secret.
+
+use rave_blob::Digest;
+use rave_ci_lang::Diagnostic;
+use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
+use rave_core::job::{FailureReason, JobState, Status, When};
+use rave_core::time::Timestamp;
+use rave_core::trace::TraceContext;
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $label:literal),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $name { $($(#[$item])* $variant),+ }
+
+        impl $name {
+            /// Returns the API's name.
+            pub(crate) const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+
+            /// Returns the one with this name.
+            pub(crate) fn from_label(label: &str) -> Option<Self> {
+                match label { $($label => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    )+};
+}
+
+labels! {
+    /// What asked for a pipeline.
+    Source {
+        Push = "push",
+        Web = "web",
+        Api = "api",
+    }
+    /// Why a pipeline failed before it had jobs.
+    PipelineFailure {
+        /// The file is not valid.
+        Config = "config_error",
+    }
+    /// Whose jobs a runner takes.
+    RunnerType {
+        Instance = "instance_type",
+        Group = "group_type",
+        Project = "project_type",
+    }
+    /// How an artifact's bytes are packed.
+    ArtifactFormat {
+        Raw = "raw",
+        Zip = "zip",
+        Gzip = "gzip",
+    }
+    /// Whether a runner is heard of.
+    RunnerStatus {
+        Online = "online",
+        Offline = "offline",
+        /// Not heard of for a week.
+        Stale = "stale",
+        NeverContacted = "never_contacted",
+    }
+}
+
+/// A pipeline.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) id: PipelineId,
+    pub(crate) iid: i64,
+    pub(crate) project: ProjectId,
+    /// Short name of the branch or tag.
+    pub(crate) ref_name: String,
+    pub(crate) tag: bool,
+    pub(crate) protected: bool,
+    pub(crate) sha: String,
+    pub(crate) before_sha: String,
+    pub(crate) source: Source,
+    pub(crate) status: Status,
+    pub(crate) user: Option<UserId>,
+    /// `workflow:name`.
+    pub(crate) name: Option<String>,
+    pub(crate) failure: Option<PipelineFailure>,
+    /// What keeps the file from being a pipeline; with it there are no jobs.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// Warnings, and keywords that have no effect yet.
+    pub(crate) notices: Vec<Diagnostic>,
+    /// All stages in order, also those without jobs.
+    pub(crate) stages: Vec<String>,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+}
+
+impl Pipeline {
+    /// Returns what is wrong with the file as one text with a line per error, `None` for a valid file.
+    pub(crate) fn yaml_errors(&self) -> Option<String> {
+        let lines: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// Returns from start to end, or until `now` while it runs.
+    pub(crate) fn duration_ms(&self, now: Timestamp) -> Option<i64> {
+        let start = self.started_at?;
+        Some(self.finished_at.unwrap_or(now).since(start).max(0))
+    }
+}
+
+/// A job: one try at what the plan says. A retry is another job with the same position.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) pipeline: PipelineId,
+    pub(crate) project: ProjectId,
+    /// Where the job stands in the plan, by which needs name it.
+    pub(crate) position: usize,
+    pub(crate) name: String,
+    pub(crate) stage: String,
+    pub(crate) stage_index: usize,
+    /// The positions that it waits for; `None`: all jobs of earlier stages.
+    pub(crate) needs: Option<Vec<usize>>,
+    pub(crate) when: When,
+    pub(crate) tags: Vec<String>,
+    pub(crate) protected: bool,
+    pub(crate) state: JobState,
+    /// The runner that has it or had it last.
+    pub(crate) runner: Option<RunnerId>,
+    pub(crate) allow_failure: bool,
+    pub(crate) exit_code: Option<i64>,
+    /// Whether a newer try took its place.
+    pub(crate) retried: bool,
+    /// How many tries came before.
+    pub(crate) tries: i64,
+    /// Who started it: the pipeline's user, or whoever played or retried it.
+    pub(crate) user: Option<UserId>,
+    pub(crate) timeout_ms: i64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) queued_at: Option<Timestamp>,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    /// How many bytes its log has.
+    pub(crate) trace_bytes: u64,
+    pub(crate) erased_at: Option<Timestamp>,
+}
+
+impl Job {
+    /// Returns the status that clients see.
+    pub(crate) fn status(&self) -> Status {
+        self.state.status()
+    }
+
+    /// Returns why it failed.
+    pub(crate) fn failure_reason(&self) -> Option<FailureReason> {
+        match self.state {
+            JobState::Failed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Returns from start to end, or until `now` while it runs.
+    pub(crate) fn duration_ms(&self, now: Timestamp) -> Option<i64> {
+        let start = self.started_at?;
+        Some(self.finished_at.unwrap_or(now).since(start).max(0))
+    }
+
+    /// Returns how long it waited for a runner, until `now` while it waits.
+    pub(crate) fn queued_ms(&self, now: Timestamp) -> Option<i64> {
+        let from = self.queued_at?;
+        let until = self.started_at.or(self.finished_at).unwrap_or(now);
+        Some(until.since(from).max(0))
+    }
+
+    /// Whether a person can start it.
+    pub(crate) fn is_playable(&self) -> bool {
+        !self.retried && matches!(self.state, JobState::Manual | JobState::Scheduled { .. })
+    }
+
+    /// Whether it can be tried again.
+    pub(crate) fn is_retryable(&self) -> bool {
+        let ended = matches!(
+            self.state,
+            JobState::Success | JobState::Failed(_) | JobState::Canceled
+        );
+        ended && !self.retried
+    }
+
+    /// Whether it can be stopped.
+    pub(crate) fn is_cancelable(&self) -> bool {
+        !self.status().is_finished()
+    }
+
+    /// Whether its log and artifacts can be erased.
+    pub(crate) fn is_erasable(&self) -> bool {
+        self.status().is_finished() && self.erased_at.is_none()
+    }
+}
+
+/// A file that a job left.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifact {
+    pub(crate) job: JobId,
+    /// `archive`, or the kind of report.
+    pub(crate) file_type: String,
+    pub(crate) format: ArtifactFormat,
+    pub(crate) filename: String,
+    pub(crate) digest: Digest,
+    pub(crate) size_bytes: u64,
+    /// `None`: kept until somebody erases it.
+    pub(crate) expire_at: Option<Timestamp>,
+}
+
+impl Artifact {
+    /// Whether this is the archive of `artifacts:paths`.
+    pub(crate) fn is_archive(&self) -> bool {
+        self.file_type == "archive"
+    }
+}
+
+/// A runner: one token, any number of machines.
+#[derive(Clone, Debug)]
+pub(crate) struct Runner {
+    pub(crate) id: RunnerId,
+    pub(crate) kind: RunnerType,
+    /// The project of a [`RunnerType::Project`].
+    pub(crate) project: Option<ProjectId>,
+    /// The namespace of a [`RunnerType::Group`].
+    pub(crate) group: Option<i64>,
+    pub(crate) description: String,
+    pub(crate) maintenance_note: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) run_untagged: bool,
+    pub(crate) locked: bool,
+    pub(crate) paused: bool,
+    /// Takes jobs of protected refs only.
+    pub(crate) protected: bool,
+    pub(crate) maximum_timeout_secs: Option<i64>,
+    pub(crate) creator: Option<UserId>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) contacted_at: Option<Timestamp>,
+}
+
+impl Runner {
+    /// Returns whether it was heard of lately: a held request alone lasts almost a minute.
+    pub(crate) fn status(&self, now: Timestamp) -> RunnerStatus {
+        const ONLINE_MS: i64 = 2 * 60 * 1000;
+        const STALE_MS: i64 = 7 * 24 * 3600 * 1000;
+        match self.contacted_at.map(|it| now.since(it)) {
+            None => RunnerStatus::NeverContacted,
+            Some(age) if age < ONLINE_MS => RunnerStatus::Online,
+            Some(age) if age < STALE_MS => RunnerStatus::Offline,
+            Some(_) => RunnerStatus::Stale,
+        }
+    }
+
+    /// Whether its tags and protection let it take the job. Whose jobs it takes is asked elsewhere.
+    pub(crate) fn fits(&self, tags: &[String], protected: bool) -> bool {
+        let tagged = match tags {
+            [] => self.run_untagged,
+            tags => tags.iter().all(|it| self.tags.contains(it)),
+        };
+        tagged && (protected || !self.protected)
+    }
+}
+
+/// A machine that uses a runner's token.
+#[derive(Clone, Debug)]
+pub(crate) struct Manager {
+    pub(crate) id: i64,
+    pub(crate) system_id: String,
+    pub(crate) version: String,
+    pub(crate) revision: String,
+    pub(crate) platform: String,
+    pub(crate) architecture: String,
+    pub(crate) executor: String,
+    pub(crate) ip_address: String,
+    pub(crate) created_at: Timestamp,
+    pub(crate) contacted_at: Timestamp,
+}
+
+/// A part of a job's log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogSlice {
+    /// Where the part begins.
+    pub(crate) start: u64,
+    pub(crate) bytes: Vec<u8>,
+    /// How long the log is now.
+    pub(crate) size_bytes: u64,
+    /// Whether nothing more will come.
+    pub(crate) complete: bool,
+}
+
+/// Why a job that waits for a runner does not get one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stuck {
+    /// There is no runner that takes jobs of this project.
+    NoRunner,
+    /// There are runners, but none has the job's tags, or takes jobs without tags or of refs that are not protected.
+    NoMatchingRunner,
+    /// Those that match are paused or not heard of.
+    NoneOnline,
+}
+
+impl Stuck {
+    /// Returns the sentence that people see.
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoRunner => {
+                "This job is stuck because no runner is registered for the project. Start one with `rave runner`."
+            }
+            Self::NoMatchingRunner => {
+                "This job is stuck because no runner matches it: check the job's tags and whether runners are protected."
+            }
+            Self::NoneOnline => "This job is stuck because the runners that match it are paused or offline.",
+        }
+    }
+}
+
+/// Which pipelines a list shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PipelineFilter {
+    pub(crate) status: Vec<Status>,
+    pub(crate) source: Option<Source>,
+    pub(crate) ref_name: Option<String>,
+    pub(crate) sha: Option<String>,
+    /// Only those of tags, or only those of branches.
+    pub(crate) tag: Option<bool>,
+    /// Only those whose file is, or is not, valid.
+    pub(crate) yaml_errors: Option<bool>,
+    pub(crate) user: Option<UserId>,
+    pub(crate) name: Option<String>,
+    pub(crate) updated_after: Option<Timestamp>,
+    pub(crate) updated_before: Option<Timestamp>,
+    pub(crate) order: PipelineOrder,
+    pub(crate) ascending: bool,
+}
+
+/// By what a list of pipelines is ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PipelineOrder {
+    #[default]
+    Id,
+    Status,
+    Ref,
+    UpdatedAt,
+    UserId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner(tags: &[&str], run_untagged: bool, protected: bool) -> Runner {
+        Runner {
+            id: RunnerId(1),
+            kind: RunnerType::Instance,
+            project: None,
+            group: None,
+            description: String::new(),
+            maintenance_note: None,
+            tags: tags.iter().map(ToString::to_string).collect(),
+            run_untagged,
+            locked: false,
+            paused: false,
+            protected,
+            maximum_timeout_secs: None,
+            creator: None,
+            created_at: Timestamp(0),
+            contacted_at: Some(Timestamp(0)),
+        }
+    }
+
+    #[test]
+    fn tags_and_protection_decide_what_a_runner_takes() {
+        let check = |runner: &Runner, tags: &[&str], protected, expected| {
+            let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+            assert_eq!(runner.fits(&tags, protected), expected, "{tags:?}");
+        };
+        let docker = runner(&["docker", "linux"], false, false);
+        check(&docker, &["docker"], false, true);
+        check(&docker, &["docker", "linux"], false, true);
+        check(&docker, &["docker", "arm"], false, false);
+        check(&docker, &[], false, false);
+        check(&runner(&[], true, false), &[], false, true);
+        check(&runner(&[], true, true), &[], false, false);
+        check(&runner(&[], true, true), &[], true, true);
+    }
+
+    #[test]
+    fn a_runner_that_is_silent_goes_offline_and_stale() {
+        let runner = runner(&[], true, false);
+        let status = |minutes: i64| runner.status(Timestamp(minutes * 60_000)).label();
+        assert_eq!(status(1), "online");
+        assert_eq!(status(3), "offline");
+        assert_eq!(status(8 * 24 * 60), "stale");
+    }
+}
