@@ -1,0 +1,66 @@
+# What to do with this project. Each target installs what it misses, or names the Debian packages and stops.
+
+# CI compiles without debug information; everyone else wants line numbers.
+PROFILE := $(if $(CI),ci,dev)
+BINARY  := target/$(if $(CI),ci,debug)/rave
+RELEASE := target/release/rave
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+
+.PHONY: help demo test test-rust test-e2e bench lint fmt build release screenshots clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build, start a server, and watch a real project being pushed, built, tested and released
+	@scripts/need build demo
+	cargo build --release --package rave
+	$(RELEASE) demo $(DEMO_ARGS)
+
+build: ## Build the binary for development
+	@scripts/need build
+	cargo build --profile $(PROFILE) --package rave
+
+release: ## Build the binary for use
+	@scripts/need build
+	cargo build --release --package rave
+
+test: test-rust test-e2e ## Run all tests: the crates' own on SQLite and PostgreSQL, then stock clients against the binary
+
+test-rust:
+	@scripts/need build test
+	cargo test --profile $(PROFILE) --workspace
+
+test-e2e: build $(VENV)/ready
+	@scripts/need test
+	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests $(PYTEST_ARGS)
+
+bench: release $(VENV)/ready ## Measure against peers in the same run (see bench/README.md)
+	@scripts/need bench
+	RAVE_BINARY=$(abspath $(RELEASE)) $(PYTHON) bench/run.py $(BENCH_ARGS)
+
+lint: ## Check format, clippy, documentation, layers and, where installed, dependencies
+	@scripts/need build
+	cargo fmt --all --check
+	cargo clippy --profile $(PROFILE) --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --profile $(PROFILE) --workspace --no-deps --document-private-items --quiet
+	cargo xtask layers
+	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
+	else echo "cargo-deny is not installed (cargo install cargo-deny): dependencies are not checked"; fi
+
+fmt: ## Format the code
+	cargo fmt --all
+
+screenshots: release $(VENV)/ready ## Take the README's picture and every page in light and dark from a real run
+	@scripts/need test demo
+	RAVE_BINARY=$(abspath $(RELEASE)) $(PYTHON) scripts/screenshots.py
+
+$(VENV)/ready: tests/requirements.txt
+	@scripts/need test
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	@touch $@
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf $(VENV) bench/out
