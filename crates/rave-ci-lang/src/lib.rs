@@ -2,12 +2,16 @@
 
 mod diagnostic;
 mod duration;
+mod entry;
 mod event;
 mod expand;
 mod expression;
+mod facts;
 mod glob;
 mod graph;
+mod merge;
 mod plan;
+mod planner;
 mod report;
 mod slug;
 mod yaml;
@@ -17,8 +21,39 @@ pub use duration::{NotADuration, parse_duration};
 pub use event::{EventContext, Limits, SourceFile, Tree, Variable};
 pub use expand::{Expanded, Reader, Unknown, expand, expand_all};
 pub use plan::{
-    ArtifactAccess, Artifacts, AutoCancel, Cache, CacheFilesBy, CacheKey, Compiled, Environment,
-    Expiry, Image, JobPlan, Need, OnJobFailure, OnNewCommit, Outcome, ParallelCopy, Plan, Report,
-    Retry, UploadWhen, When,
+    ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Cache, CacheFilesBy, CacheKey, Compiled,
+    Environment, Expiry, Image, JobPlan, Need, OnJobFailure, OnNewCommit, Outcome, ParallelCopy,
+    Plan, Retry, UploadWhen, When,
 };
 pub use slug::{skip_ci, slug};
+
+/// Compiles a file for an event.
+///
+/// # Errors
+///
+/// All errors of shape at once, the one GitLab reports first; errors between jobs only if there are none of shape.
+pub fn compile(
+    source: &SourceFile<'_>,
+    event: &EventContext,
+    tree: &dyn Tree,
+    limits: &Limits,
+) -> Result<Compiled, Diagnostics> {
+    let facts = facts::Facts::new(event, tree, limits);
+    let mut report = report::Report::default();
+    let outcome = outcome(source, &facts, &mut report);
+    report.finish(outcome)
+}
+
+/// `None` after errors, which the report holds.
+fn outcome(
+    source: &SourceFile<'_>,
+    facts: &facts::Facts<'_>,
+    report: &mut report::Report,
+) -> Option<Outcome> {
+    let tree = merge::load(source, facts, report)?;
+    let config = entry::read(&tree, report);
+    if report.has_errors() {
+        return None;
+    }
+    planner::plan(&config, facts, report)
+}

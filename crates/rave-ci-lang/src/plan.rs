@@ -159,7 +159,7 @@ pub struct Artifacts {
     pub expose_as: Option<String>,
     pub access: ArtifactAccess,
     /// Kind and paths, in written order.
-    pub reports: Vec<Report>,
+    pub reports: Vec<ArtifactReport>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +181,7 @@ pub enum ArtifactAccess {
 
 /// One entry of `artifacts:reports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct ArtifactReport {
     /// `junit`, `dotenv` and so on; of a coverage report its format, such as `cobertura`.
     pub kind: String,
     pub paths: Vec<String>,

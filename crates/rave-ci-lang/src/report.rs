@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::yaml::Span;
-use crate::{Diagnostic, Diagnostics, Severity};
+use crate::{Compiled, Diagnostic, Diagnostics, Outcome, Severity};
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
 const MAX_ERRORS: usize = 100;
@@ -91,12 +91,17 @@ impl Report {
         !self.errors.is_empty()
     }
 
-    /// Returns the notices, or the errors if there are any.
-    pub(crate) fn finish(self) -> Result<Vec<Diagnostic>, Diagnostics> {
-        if self.errors.is_empty() {
-            Ok(self.notices)
-        } else {
-            Err(Diagnostics(self.errors))
+    /// Returns the outcome with the notices, or the errors if there are any. A step without outcome has reported why.
+    pub(crate) fn finish(mut self, outcome: Option<Outcome>) -> Result<Compiled, Diagnostics> {
+        if outcome.is_none() && self.errors.is_empty() {
+            self.error(Span::default(), "Failed to build the pipeline!");
+        }
+        match outcome {
+            Some(outcome) if self.errors.is_empty() => Ok(Compiled {
+                outcome,
+                notices: self.notices,
+            }),
+            _ => Err(Diagnostics(self.errors)),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Files come from anyone who can push, so depth, size and the nodes that aliases multiply are bounded here.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libyaml_safer::{EventData, Mark, Parser, ScalarStyle};
 
@@ -86,6 +87,7 @@ impl<'l> Loader<'l> {
             budget: self,
             report,
             anchors: HashMap::new(),
+            last: start,
         };
         let first = events.document()?;
         let mapping = |node: Option<Node>| match node.map(|it| it.value) {
@@ -120,6 +122,8 @@ struct Events<'a, 'l> {
     report: &'a mut Report,
     /// Nodes to copy, and how deep they are.
     anchors: HashMap<String, (Node, usize)>,
+    /// Where the last event ended.
+    last: Span,
 }
 
 impl Events<'_, '_> {
@@ -133,9 +137,24 @@ impl Events<'_, '_> {
     }
 
     fn next(&mut self) -> Result<(EventData, Span), LoadError> {
-        match self.parser.parse() {
-            Ok(event) => Ok((event.data, self.span(event.start_mark))),
-            Err(error) => Err(self.syntax_error(&error)),
+        // The parser has cases that nobody thought through, such as `[!tag, x]`, and panics on them. It is dropped
+        // after any error, so nothing sees the state that a panic left.
+        let parsed = catch_unwind(AssertUnwindSafe(|| self.parser.parse()));
+        match parsed {
+            Ok(Ok(event)) => {
+                self.last = self.span(event.end_mark);
+                Ok((event.data, self.span(event.start_mark)))
+            }
+            Ok(Err(error)) => Err(self.syntax_error(&error)),
+            Err(_) => {
+                let Span { line, column, .. } = self.last;
+                let message =
+                    format!("(<unknown>): could not be read after line {line} column {column}");
+                Err(LoadError {
+                    span: self.last,
+                    message,
+                })
+            }
         }
     }
 

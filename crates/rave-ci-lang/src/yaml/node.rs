@@ -144,10 +144,6 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -187,20 +183,13 @@ impl Mapping {
             return true;
         }
         self.entries.push((key, value));
-        let last = self.entries.len() - 1;
-        match last + 1 {
-            INDEXED_FROM => {
-                self.index = self
-                    .entries
-                    .iter()
-                    .enumerate()
-                    .map(|(at, it)| (it.0.text.clone(), at))
-                    .collect()
-            }
-            len if len > INDEXED_FROM => {
-                drop(self.index.insert(self.entries[last].0.text.clone(), last))
-            }
-            _ => {}
+        let len = self.entries.len();
+        if len == INDEXED_FROM {
+            let positions = self.entries.iter().enumerate();
+            self.index = positions.map(|(at, it)| (it.0.text.clone(), at)).collect();
+        } else if len > INDEXED_FROM {
+            self.index
+                .insert(self.entries[len - 1].0.text.clone(), len - 1);
         }
         false
     }

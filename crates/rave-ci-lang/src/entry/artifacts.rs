@@ -1,0 +1,176 @@
+//! `artifacts`: what a job leaves behind.
+
+use std::time::Duration;
+
+use super::check::{boolean, duration, listed, one_of, string_or_strings, text, unknown_keys};
+use super::job::UPLOAD_WHEN;
+use crate::report::Report;
+use crate::yaml::{Mapping, Node};
+use crate::{ArtifactAccess, ArtifactReport, Artifacts, Expiry};
+
+const KEYS: [&str; 10] = [
+    "paths",
+    "exclude",
+    "untracked",
+    "name",
+    "when",
+    "expire_in",
+    "expose_as",
+    "public",
+    "access",
+    "reports",
+];
+const REPORTS: [&str; 26] = [
+    "junit",
+    "dotenv",
+    "coverage_report",
+    "codequality",
+    "accessibility",
+    "terraform",
+    "performance",
+    "browser_performance",
+    "load_performance",
+    "requirements",
+    "requirements_v2",
+    "sast",
+    "secret_detection",
+    "dependency_scanning",
+    "container_scanning",
+    "cluster_image_scanning",
+    "dast",
+    "license_scanning",
+    "coverage_fuzzing",
+    "api_fuzzing",
+    "sarif",
+    "metrics",
+    "cyclonedx",
+    "annotations",
+    "repository_xray",
+    "lsif",
+];
+const NO_LIMIT: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
+pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Artifacts> {
+    let Some(map) = node.as_mapping() else {
+        report.entry_error(node.span, format!("{at} config should be a hash"));
+        return None;
+    };
+    unknown_keys(map, at, &KEYS, report);
+    let when = map.given("when").and_then(|it| {
+        one_of(
+            it,
+            &UPLOAD_WHEN,
+            &format!("{at} when should be one of: on_success, on_failure, always"),
+            report,
+        )
+    });
+    let expire_in = map.given("expire_in").and_then(|it| match it.as_text() {
+        Some("never") => Some(Expiry::Never),
+        _ => duration(it, NO_LIMIT, &format!("{at} expire in"), report).map(Expiry::AfterSecs),
+    });
+    let paths = listed(map, "paths", at, report);
+    let expose_as = text(map, "expose_as", at, report);
+    if let Some(exposed) = map.given("expose_as") {
+        if paths.iter().any(|it| it.contains('*')) {
+            report.entry_error(
+                exposed.span,
+                format!("{at} paths can't contain '*' when used with 'expose_as'"),
+            );
+        }
+        report.unsupported(
+            exposed.span,
+            "artifacts:expose_as",
+            "it is recorded, but shown nowhere",
+        );
+    }
+    Some(Artifacts {
+        paths,
+        exclude: listed(map, "exclude", at, report),
+        untracked: boolean(map, "untracked", at, report).unwrap_or(false),
+        name: text(map, "name", at, report),
+        when: when.unwrap_or_default(),
+        expire_in,
+        expose_as,
+        access: access(map, at, report),
+        reports: map
+            .given("reports")
+            .map(|it| reports(it, &format!("{at}:reports"), report))
+            .unwrap_or_default(),
+    })
+}
+
+fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
+    const WORDS: [(&str, ArtifactAccess); 4] = [
+        ("none", ArtifactAccess::None),
+        ("developer", ArtifactAccess::Developer),
+        ("maintainer", ArtifactAccess::Maintainer),
+        ("all", ArtifactAccess::All),
+    ];
+    match (boolean(map, "public", at, report), map.given("access")) {
+        (Some(_), Some(node)) => {
+            report.entry_error(
+                node.span,
+                format!("{at} config these keys cannot be used together: public, access"),
+            );
+            ArtifactAccess::All
+        }
+        (None, Some(node)) => {
+            let problem = format!("{at} access should be one of: none, developer, maintainer, all");
+            one_of(node, &WORDS, &problem, report).unwrap_or_default()
+        }
+        (Some(false), None) => ArtifactAccess::Developer,
+        _ => ArtifactAccess::All,
+    }
+}
+
+fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
+    let Some(map) = node.as_mapping() else {
+        report.entry_error(node.span, format!("{at} config should be a hash"));
+        return Vec::new();
+    };
+    let known: Vec<&str> = REPORTS.into_iter().chain(["scip"]).collect();
+    unknown_keys(map, at, &known, report);
+    let mut reports = Vec::new();
+    for (key, value) in map.iter().filter(|it| !it.1.is_null()) {
+        let keyword = format!("artifacts:reports:{}", key.text);
+        report.unsupported(key.span, &keyword, "the files are kept, but not evaluated");
+        if key.text == "coverage_report" {
+            reports.extend(coverage(value, &format!("{at}:coverage_report"), report));
+            continue;
+        }
+        match string_or_strings(value) {
+            Some(paths) => reports.push(ArtifactReport {
+                kind: key.text.clone(),
+                paths,
+            }),
+            None => {
+                let name = key.text.replace('_', " ");
+                report.entry_error(
+                    value.span,
+                    format!("{at} {name} should be an array of strings or a string"),
+                );
+            }
+        }
+    }
+    reports
+}
+
+fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<ArtifactReport> {
+    let Some(map) = node.as_mapping() else {
+        report.entry_error(node.span, format!("{at} config should be a hash"));
+        return None;
+    };
+    unknown_keys(map, at, &["coverage_format", "path"], report);
+    let format = map.given("coverage_format").and_then(Node::as_text);
+    let Some(kind) = format.filter(|it| matches!(*it, "cobertura" | "jacoco")) else {
+        let message =
+            format!("{at} coverage format must be one of supported formats: cobertura, jacoco.");
+        report.entry_error(node.span, message);
+        return None;
+    };
+    let path = text(map, "path", at, report)?;
+    Some(ArtifactReport {
+        kind: kind.to_owned(),
+        paths: vec![path],
+    })
+}

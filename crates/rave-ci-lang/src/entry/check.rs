@@ -1,0 +1,178 @@
+//! Questions that many keywords ask of their nodes. Each reports what it refuses, in GitLab's words.
+
+use std::time::Duration;
+
+use crate::parse_duration;
+use crate::report::{Report, did_you_mean};
+use crate::yaml::{Mapping, Node, Value};
+
+/// Nested lists of scripts and rules go this deep.
+const MAX_NESTING: usize = 10;
+
+/// Reports keys that `known` does not list.
+pub(crate) fn unknown_keys(map: &Mapping, at: &str, known: &[&str], report: &mut Report) {
+    let unknown: Vec<_> = map
+        .iter()
+        .map(|it| &it.0)
+        .filter(|it| !known.contains(&it.text.as_str()))
+        .collect();
+    let Some(first) = unknown.first() else { return };
+    let names: Vec<&str> = unknown.iter().take(20).map(|it| it.text.as_str()).collect();
+    let message = format!("{at} config contains unknown keys: {}", names.join(", ")).to_lowercase();
+    report.error_with_hint(
+        first.span,
+        message,
+        did_you_mean(&first.text, known.iter().copied()),
+    );
+}
+
+/// Returns the items if the node is a list of strings.
+pub(crate) fn strings(node: &Node) -> Option<Vec<String>> {
+    node.as_sequence()?
+        .iter()
+        .map(|it| it.as_text().map(str::to_owned))
+        .collect()
+}
+
+/// Returns one or more strings.
+pub(crate) fn string_or_strings(node: &Node) -> Option<Vec<String>> {
+    match node.as_text() {
+        Some(text) => Some(vec![text.to_owned()]),
+        None => strings(node),
+    }
+}
+
+/// Reads a list of strings, or reports `problem`.
+pub(crate) fn string_list(node: &Node, problem: &str, report: &mut Report) -> Vec<String> {
+    strings(node).unwrap_or_else(|| {
+        report.entry_error(node.span, problem);
+        Vec::new()
+    })
+}
+
+/// Reads the list of strings under a key, or reports it as `{at} {attribute} should be an array of strings`.
+pub(crate) fn listed(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Vec<String> {
+    let problem = format!(
+        "{at} {} should be an array of strings",
+        key.replace('_', " ")
+    );
+    map.given(key)
+        .map(|it| string_list(it, &problem, report))
+        .unwrap_or_default()
+}
+
+/// Reads the string under a key.
+pub(crate) fn text(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Option<String> {
+    let node = map.given(key)?;
+    if node.as_text().is_none() {
+        report.entry_error(
+            node.span,
+            format!("{at} {} should be a string", key.replace('_', " ")),
+        );
+    }
+    node.as_text().map(str::to_owned)
+}
+
+/// Reads the boolean under a key, as an attribute of what is at `at`.
+pub(crate) fn boolean(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Option<bool> {
+    let node = map.given(key)?;
+    if node.as_bool().is_none() {
+        report.entry_error(
+            node.span,
+            format!("{at} {} should be a boolean value", key.replace('_', " ")),
+        );
+    }
+    node.as_bool()
+}
+
+/// Reads a word out of a set.
+pub(crate) fn one_of<T: Copy>(
+    node: &Node,
+    words: &[(&str, T)],
+    problem: &str,
+    report: &mut Report,
+) -> Option<T> {
+    let found = node
+        .as_text()
+        .and_then(|it| words.iter().find(|(word, _)| *word == it));
+    if found.is_none() {
+        let hint = node
+            .as_text()
+            .and_then(|it| did_you_mean(it, words.iter().map(|it| it.0)));
+        report.error_with_hint(node.span, problem.to_lowercase(), hint);
+    }
+    found.map(|it| it.1)
+}
+
+/// Reads a duration up to a limit. `problem` opens both messages.
+pub(crate) fn duration(
+    node: &Node,
+    limit: Duration,
+    problem: &str,
+    report: &mut Report,
+) -> Option<u64> {
+    let Some(duration) = node
+        .as_text()
+        .and_then(|it| parse_duration(it).ok().flatten())
+    else {
+        let hint = node
+            .as_integer()
+            .map(|it| format!("write a unit, for example `{it} seconds`"));
+        report.error_with_hint(
+            node.span,
+            format!("{problem} should be a duration").to_lowercase(),
+            hint,
+        );
+        return None;
+    };
+    if duration > limit {
+        report.entry_error(node.span, format!("{problem} should not exceed the limit"));
+        return None;
+    }
+    Some(duration.as_secs())
+}
+
+/// Returns the items of a list with nested lists opened up. `None` if it is no list or nested too deep.
+pub(crate) fn flattened(node: &Node) -> Option<Vec<&Node>> {
+    fn add<'a>(items: &'a [Node], depth: usize, out: &mut Vec<&'a Node>) -> bool {
+        depth <= MAX_NESTING
+            && items.iter().all(|it| match &it.value {
+                Value::Sequence(inner) => add(inner, depth + 1, out),
+                _ => {
+                    out.push(it);
+                    true
+                }
+            })
+    }
+    let mut out = Vec::new();
+    add(node.as_sequence()?, 1, &mut out).then_some(out)
+}
+
+/// Reads the lines of a script: a string, or a nested list of strings.
+pub(crate) fn script(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+    if let Some(text) = node.as_text() {
+        return vec![text.to_owned()];
+    }
+    let items = flattened(node);
+    let wrong = items.iter().flatten().find(|it| it.as_text().is_none());
+    match (&items, wrong) {
+        (Some(items), None) => items
+            .iter()
+            .filter_map(|it| it.as_text().map(str::to_owned))
+            .collect(),
+        (_, wrong) => {
+            let hint = wrong.map(|it| match it.value {
+                Value::Mapping(_) => {
+                    "quote the line: with `: ` in it, it is read as a map".to_owned()
+                }
+                _ => "quote the line, so that it is a string".to_owned(),
+            });
+            let message = format!(
+                "{at} config should be a string or a nested array of strings up to 10 levels deep"
+            );
+            let span = wrong.map_or(node.span, |it| it.span);
+            report.error_with_hint(span, message.to_lowercase(), hint);
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One job: its keywords as typed values, defaults applied.
+
+use super::check::{duration, one_of, script, text, unknown_keys};
+use super::common::{Common, exit_codes};
+use super::environment::{coverage, environment};
+use super::inherit::Inherit;
+use super::needs::{NeedEntry, needs};
+use super::only::{Policy, policy};
+use super::parallel::{Parallel, parallel};
+use super::rules::{Owner, Rule, WEEK, rules};
+use super::variables::{Level, variables};
+use crate::report::Report;
+use crate::yaml::{Key, Mapping, Node, Span};
+use crate::{Environment, UploadWhen, Variable, When};
+
+pub(super) const UPLOAD_WHEN: [(&str, UploadWhen); 3] = [
+    ("on_success", UploadWhen::OnSuccess),
+    ("on_failure", UploadWhen::OnFailure),
+    ("always", UploadWhen::Always),
+];
+const WHEN: [(&str, When); 5] = [
+    ("on_success", When::OnSuccess),
+    ("on_failure", When::OnFailure),
+    ("always", When::Always),
+    ("manual", When::Manual),
+    ("delayed", When::Delayed),
+];
+const JOB_KEYS: [&str; 39] = [
+    "after_script",
+    "allow_failure",
+    "artifacts",
+    "before_script",
+    "cache",
+    "coverage",
+    "dependencies",
+    "environment",
+    "except",
+    "extends",
+    "hooks",
+    "id_tokens",
+    "image",
+    "inherit",
+    "inputs",
+    "interruptible",
+    "manual_confirmation",
+    "needs",
+    "only",
+    "pages",
+    "parallel",
+    "publish",
+    "release",
+    "resource_group",
+    "retry",
+    "rules",
+    "run",
+    "script",
+    "services",
+    "stage",
+    "start_in",
+    "tags",
+    "timeout",
+    "variables",
+    "when",
+    "dast_configuration",
+    "identity",
+    "secrets",
+    "trigger",
+];
+const BRIDGE_KEYS: [&str; 15] = [
+    "allow_failure",
+    "environment",
+    "except",
+    "extends",
+    "inherit",
+    "interruptible",
+    "needs",
+    "only",
+    "parallel",
+    "resource_group",
+    "rules",
+    "stage",
+    "trigger",
+    "variables",
+    "when",
+];
+/// Keywords that are known and have no effect, and what happens instead.
+const NOT_DONE: [(&str, &str); 7] = [
+    ("release", "no release is made"),
+    ("pages", "nothing is published"),
+    ("publish", "nothing is published"),
+    ("secrets", "the job gets no secrets"),
+    ("inputs", "the job gets no inputs"),
+    ("dast_configuration", "it is ignored"),
+    ("manual_confirmation", "it is recorded, but nobody is asked"),
+];
+
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) name: String,
+    pub(crate) span: Span,
+    pub(crate) kind: JobKind,
+    pub(crate) stage: String,
+    pub(crate) stage_span: Span,
+    pub(crate) script: Vec<String>,
+    pub(crate) common: Common,
+    pub(crate) inherit: Inherit,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) when: When,
+    pub(crate) start_in_secs: Option<u64>,
+    /// `None`: not given.
+    pub(crate) allow_failure: Option<bool>,
+    pub(crate) allow_failure_exit_codes: Vec<i32>,
+    pub(crate) rules: Option<Vec<Rule>>,
+    pub(crate) only: Option<Policy>,
+    pub(crate) except: Option<Policy>,
+    pub(crate) needs: Option<Vec<NeedEntry>>,
+    pub(crate) dependencies: Option<(Span, Vec<String>)>,
+    pub(crate) environment: Option<Environment>,
+    pub(crate) coverage: Option<String>,
+    pub(crate) resource_group: Option<String>,
+    pub(crate) manual_confirmation: Option<String>,
+    pub(crate) parallel: Option<Parallel>,
+}
+
+/// What the planner does with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobKind {
+    Script,
+    /// Of a kind that is not done yet: other jobs may name it, but it does not run.
+    LeftOut,
+}
+
+/// Reads a job. `None` if it is none, which is reported.
+pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report) -> Option<Job> {
+    let at = format!("jobs:{}", key.text);
+    let map = node.as_mapping()?;
+    let is_script = map.get("script").is_some() || map.get("run").is_some();
+    let kind = if is_script && map.given("run").is_none() {
+        JobKind::Script
+    } else {
+        JobKind::LeftOut
+    };
+    notices(map, is_script, report);
+    check_keys(map, is_script, &at, report);
+
+    let mut common = Common::read(map, &at, report);
+    let inherit = map
+        .given("inherit")
+        .map(|it| Inherit::read(it, &at, report))
+        .unwrap_or_default();
+    common.or_default(default, |key| inherit.has_default(key));
+    let when = when(map, &at, report);
+    let allow_failure = map.given("allow_failure");
+    let allow_map = allow_failure.and_then(Node::as_mapping);
+    if let Some(map) = allow_map {
+        unknown_keys(map, &format!("{at}:allow_failure"), &["exit_codes"], report);
+    } else if let Some(node) = allow_failure.filter(|it| it.as_bool().is_none()) {
+        report.entry_error(
+            node.span,
+            format!("{at} allow failure should be a hash or a boolean value"),
+        );
+    }
+    let mut policy_of = |key: &str| {
+        map.given(key)
+            .map(|it| policy(it, &format!("{at}:{key}"), report))
+    };
+    let (only, except) = (policy_of("only"), policy_of("except"));
+    let stage = map.given("stage");
+    Some(Job {
+        name: key.text.clone(),
+        span: key.span,
+        kind,
+        stage: stage
+            .and_then(|it| stage_name(it, &at, report))
+            .unwrap_or_else(|| "test".to_owned()),
+        stage_span: stage.map_or(key.span, |it| it.span),
+        script: map
+            .get("script")
+            .filter(|_| kind == JobKind::Script)
+            .map(|it| lines(it, &at, report))
+            .unwrap_or_default(),
+        common,
+        inherit,
+        variables: map
+            .given("variables")
+            .map(|it| variables(it, Level::Job, &format!("{at}:variables"), report))
+            .unwrap_or_default(),
+        when,
+        start_in_secs: start_in(map, when, key.span, &at, report),
+        allow_failure: match allow_map {
+            Some(_) => Some(false),
+            None => allow_failure.and_then(Node::as_bool),
+        },
+        allow_failure_exit_codes: allow_map
+            .and_then(|it| it.given("exit_codes"))
+            .map(|it| exit_codes(it, &format!("{at}:allow_failure exit codes"), report))
+            .unwrap_or_default(),
+        rules: map
+            .given("rules")
+            .map(|it| rules(it, &at, Owner::Job, report)),
+        only,
+        except,
+        needs: map
+            .given("needs")
+            .map(|it| needs(it, &format!("{at}:needs"), report)),
+        dependencies: dependencies(map, &at, report),
+        environment: map
+            .given("environment")
+            .and_then(|it| environment(it, &format!("{at}:environment"), report)),
+        coverage: map
+            .given("coverage")
+            .and_then(|it| coverage(it, &format!("{at}:coverage"), report)),
+        resource_group: text(map, "resource_group", &at, report),
+        manual_confirmation: text(map, "manual_confirmation", &at, report),
+        parallel: map
+            .given("parallel")
+            .and_then(|it| parallel(it, &format!("{at}:parallel"), report)),
+    })
+}
+
+fn notices(map: &Mapping, is_script: bool, report: &mut Report) {
+    for (key, instead) in NOT_DONE {
+        if let Some((key, value)) = map.entry(key).filter(|it| !it.1.is_null()) {
+            let off = key.text == "pages" && value.as_bool() == Some(false);
+            if !off {
+                report.unsupported(key.span, &key.text, instead);
+            }
+        }
+    }
+    if let Some((key, _)) = map.entry("run").filter(|it| !it.1.is_null()) {
+        report.unsupported(key.span, "run", "the job is left out");
+    }
+    if !is_script {
+        let (name, span) = ["trigger", "needs"]
+            .into_iter()
+            .find_map(|it| map.entry(it).map(|(key, _)| (it, key.span)))
+            .unwrap_or_default();
+        let name = if name == "needs" {
+            "needs:pipeline without script"
+        } else {
+            name
+        };
+        report.unsupported(
+            span,
+            name,
+            "no other pipeline is started and the job is left out",
+        );
+    }
+}
+
+fn check_keys(map: &Mapping, is_script: bool, at: &str, report: &mut Report) {
+    let known: &[&str] = if is_script { &JOB_KEYS } else { &BRIDGE_KEYS };
+    unknown_keys(map, at, known, report);
+    let together = |first: &str, others: &[&str]| {
+        let others: Vec<&str> = others
+            .iter()
+            .copied()
+            .filter(|it| map.given(it).is_some())
+            .collect();
+        let found = map.given(first).filter(|_| !others.is_empty());
+        found.map(|it| {
+            (
+                it.span,
+                format!(
+                    "{at} config these keys cannot be used together: {first}, {}",
+                    others.join(", ")
+                ),
+            )
+        })
+    };
+    let clashes = [
+        together("trigger", &["script"]),
+        together("run", &["script", "before_script", "after_script"]),
+    ];
+    for (span, message) in clashes.into_iter().flatten() {
+        report.entry_error(span, message);
+    }
+    if map.given("rules").is_some() {
+        let clashing: Vec<&str> = ["only", "except", "start_in"]
+            .into_iter()
+            .filter(|it| map.given(it).is_some())
+            .collect();
+        if let Some(node) = clashing.first().and_then(|it| map.given(it)) {
+            let message = format!(
+                "{at} config key may not be used with `rules`: {}",
+                clashing.join(", ")
+            );
+            report.entry_error(node.span, message);
+        }
+    }
+}
+
+fn lines(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+    let blank = node.is_null()
+        || node.as_text().is_some_and(|it| it.trim().is_empty())
+        || node.as_sequence().is_some_and(<[Node]>::is_empty);
+    if blank {
+        report.entry_error(node.span, format!("{at} script can't be blank"));
+        return Vec::new();
+    }
+    script(node, &format!("{at}:script"), report)
+}
+
+fn stage_name(node: &Node, at: &str, report: &mut Report) -> Option<String> {
+    if node.as_text().is_none() {
+        report.entry_error(node.span, format!("{at}:stage config should be a string"));
+    }
+    node.as_text().map(str::to_owned)
+}
+
+fn when(map: &Mapping, at: &str, report: &mut Report) -> When {
+    let problem =
+        format!("{at} when should be one of: on_success, on_failure, always, manual, delayed");
+    map.given("when")
+        .and_then(|it| one_of(it, &WHEN, &problem, report))
+        .unwrap_or_default()
+}
+
+fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report) -> Option<u64> {
+    match (map.given("start_in"), when == When::Delayed) {
+        (Some(it), true) => duration(it, WEEK, &format!("{at} start in"), report),
+        (Some(it), false) if map.given("rules").is_none() => {
+            report.entry_error(it.span, format!("{at} start in must be blank"));
+            None
+        }
+        (None, true) => {
+            report.entry_error(span, format!("{at} start in should be a duration"));
+            None
+        }
+        _ => None,
+    }
+}
+
+fn dependencies(map: &Mapping, at: &str, report: &mut Report) -> Option<(Span, Vec<String>)> {
+    let node = map.given("dependencies")?;
+    let names = super::check::listed(map, "dependencies", at, report);
+    Some((node.span, names))
+}

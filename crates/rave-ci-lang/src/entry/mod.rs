@@ -1,0 +1,25 @@
+//! The merged tree to typed keywords. All errors of shape are collected here; jobs are not compared with each other.
+
+mod artifacts;
+mod cache;
+pub(crate) mod check;
+mod clauses;
+mod common;
+mod environment;
+mod inherit;
+mod job;
+mod needs;
+mod only;
+mod parallel;
+mod root;
+mod rules;
+mod variables;
+mod workflow;
+
+pub(crate) use clauses::Clauses;
+pub(crate) use job::{Job, JobKind};
+pub(crate) use needs::NeedEntry;
+pub(crate) use only::Policy;
+pub(crate) use root::{Config, read};
+pub(crate) use rules::{Rule, RuleWhen};
+pub(crate) use variables::overlay;

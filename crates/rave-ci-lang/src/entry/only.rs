@@ -1,0 +1,202 @@
+//! `only` and `except`, the older form of rules.
+
+use super::check::{strings, unknown_keys};
+use super::clauses::condition;
+use crate::EventContext;
+use crate::expression::{Expression, Pattern};
+use crate::facts::{Facts, Scope};
+use crate::report::Report;
+use crate::yaml::{Mapping, Node, Value};
+
+/// One of the two keywords. A part that is not given does not restrict.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    refs: Option<Vec<String>>,
+    variables: Option<Vec<Expression>>,
+    changes: Option<Vec<String>>,
+    kubernetes: bool,
+}
+
+impl Policy {
+    /// What `only` means when it is absent.
+    pub(crate) fn branches_and_tags() -> Self {
+        Self {
+            refs: Some(default_refs()),
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether a job with this `only` may run: every given part holds.
+    pub(crate) fn allows(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
+        self.parts(scope, facts).into_iter().flatten().all(|it| it)
+    }
+
+    /// Returns whether a job with this `except` must not run: any given part holds.
+    pub(crate) fn forbids(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
+        self.parts(scope, facts).into_iter().flatten().any(|it| it)
+    }
+
+    fn parts(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> [Option<bool>; 4] {
+        [
+            self.refs
+                .as_ref()
+                .map(|it| it.iter().any(|word| ref_matches(word, facts.event))),
+            self.variables
+                .as_ref()
+                .map(|it| it.iter().any(|it| it.holds(&|name| scope.find(name)))),
+            self.changes.as_ref().map(|it| facts.any_changed(it)),
+            self.kubernetes
+                .then(|| scope.find("CI_KUBERNETES_ACTIVE").is_some()),
+        ]
+    }
+}
+
+fn default_refs() -> Vec<String> {
+    vec!["branches".to_owned(), "tags".to_owned()]
+}
+
+/// Reads a policy. `at` ends in `only` or `except`.
+pub(super) fn policy(node: &Node, at: &str, report: &mut Report) -> Policy {
+    match &node.value {
+        Value::Sequence(items) if items.is_empty() => {
+            report.entry_error(node.span, format!("{at} config can't be blank"));
+            Policy::default()
+        }
+        Value::Sequence(_) => Policy {
+            refs: Some(refs(node, at, report)),
+            ..Policy::default()
+        },
+        Value::Mapping(map) => policy_of_map(map, at, report),
+        _ => {
+            report.entry_error(
+                node.span,
+                format!("{at} has to be either an array of conditions or a hash"),
+            );
+            Policy::default()
+        }
+    }
+}
+
+fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
+    unknown_keys(
+        map,
+        at,
+        &["refs", "variables", "changes", "kubernetes"],
+        report,
+    );
+    let variables = map.given("variables").map(|node| {
+        let items = node.as_sequence().unwrap_or_default();
+        if items.is_empty() {
+            report.entry_error(
+                node.span,
+                format!("{at} variables should be an array of strings"),
+            );
+        }
+        items
+            .iter()
+            .filter_map(|it| condition(it, &format!("{at} variables"), report))
+            .collect()
+    });
+    let changes = map.given("changes").map(|node| {
+        strings(node).unwrap_or_else(|| {
+            report.entry_error(
+                node.span,
+                format!("{at} changes should be an array of strings"),
+            );
+            Vec::new()
+        })
+    });
+    let is_only = at.ends_with("only");
+    Policy {
+        refs: map
+            .given("refs")
+            .map(|it| refs(it, at, report))
+            .or_else(|| is_only.then(default_refs)),
+        variables,
+        changes,
+        kubernetes: map.given("kubernetes").is_some(),
+    }
+}
+
+fn refs(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+    let valid =
+        |it: &String| !it.starts_with('/') || Pattern::from_slashes(pattern_of(it).0).is_some();
+    match strings(node).filter(|it| it.iter().all(valid)) {
+        Some(refs) => refs,
+        None => {
+            let message = format!(
+                "{at} config should be an array of strings or regular expressions using re2 syntax"
+            );
+            report.entry_error(node.span, message);
+            Vec::new()
+        }
+    }
+}
+
+/// Splits `PATTERN@group/project`.
+fn pattern_of(word: &str) -> (&str, Option<&str>) {
+    match word.rsplit_once('@') {
+        // In `/a@b/` the sign belongs to the expression.
+        Some((pattern, path)) if !pattern.starts_with('/') || pattern[1..].contains('/') => {
+            (pattern, Some(path))
+        }
+        _ => (word, None),
+    }
+}
+
+fn ref_matches(word: &str, event: &EventContext) -> bool {
+    let (pattern, path) = pattern_of(word);
+    if path.is_some_and(|it| it != event.project_path) {
+        return false;
+    }
+    let is_merge_request = event.source.ends_with("_event");
+    let source = event.source.strip_suffix("_event").unwrap_or(&event.source);
+    let plural = if source.ends_with("sh") { "es" } else { "s" };
+    match pattern {
+        "tags" => event.tag && !is_merge_request,
+        "branches" => !event.tag && !is_merge_request,
+        _ if pattern == source || pattern.strip_suffix(plural) == Some(source) => true,
+        _ if is_merge_request => false,
+        _ if pattern.starts_with('/') => {
+            Pattern::from_slashes(pattern).is_some_and(|it| it.is_match(&event.ref_name))
+        }
+        _ => pattern == event.ref_name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_refs() {
+        let check = |word: &str, source: &str, ref_name: &str, tag, expected| {
+            let (source, ref_name, project_path) =
+                (source.to_owned(), ref_name.to_owned(), "a/b".to_owned());
+            let event = EventContext {
+                source,
+                ref_name,
+                tag,
+                project_path,
+                ..EventContext::default()
+            };
+            assert_eq!(ref_matches(word, &event), expected, "{word} {event:?}");
+        };
+        check("branches", "push", "main", false, true);
+        check("branches", "push", "v1", true, false);
+        check("tags", "push", "v1", true, true);
+        check("main", "schedule", "main", false, true);
+        check("main", "merge_request_event", "main", false, false);
+        check("merge_requests", "merge_request_event", "main", false, true);
+        check("branches", "merge_request_event", "main", false, false);
+        check("pushes", "push", "x", false, true);
+        check("push", "push", "x", false, true);
+        check("web", "web", "x", false, true);
+        check("schedules", "web", "x", false, false);
+        check("/^rel-/", "push", "rel-1", false, true);
+        check("/^REL-/i@a/b", "push", "rel-1", false, true);
+        check("/^rel@/", "push", "rel@1", false, true);
+        check("main@a/b", "push", "main", false, true);
+        check("main@a/c", "push", "main", false, false);
+    }
+}

@@ -1,0 +1,213 @@
+//! What conditions ask of the event and the commit, each question put to the tree once.
+
+use std::cell::OnceCell;
+
+use crate::glob::Glob;
+use crate::{EventContext, Limits, Tree, Variable};
+
+pub(crate) struct Facts<'a> {
+    pub(crate) event: &'a EventContext,
+    pub(crate) tree: &'a dyn Tree,
+    pub(crate) limits: &'a Limits,
+    files: OnceCell<Vec<String>>,
+    changed: OnceCell<Option<Vec<String>>>,
+}
+
+/// The variables that one job, or the workflow, sees.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// Predefined ones of the job.
+    pub(crate) job: &'a [Variable],
+    pub(crate) yaml: &'a [Variable],
+    pub(crate) event: &'a EventContext,
+}
+
+impl<'a> Scope<'a> {
+    fn layers(&self) -> [&'a [Variable]; 5] {
+        [
+            &self.event.predefined,
+            self.job,
+            self.yaml,
+            &self.event.project_variables,
+            &self.event.pipeline_variables,
+        ]
+    }
+
+    /// Returns the value of a variable as written.
+    pub(crate) fn find(&self, name: &str) -> Option<&'a str> {
+        let last = |layer: &'a [Variable]| layer.iter().rev().find(|it| it.key == name);
+        self.layers()
+            .into_iter()
+            .rev()
+            .find_map(last)
+            .map(|it| it.value.as_str())
+    }
+
+    /// Returns all variables from low to high.
+    pub(crate) fn variables(&self) -> Vec<Variable> {
+        self.layers().concat()
+    }
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(event: &'a EventContext, tree: &'a dyn Tree, limits: &'a Limits) -> Self {
+        Self {
+            event,
+            tree,
+            limits,
+            files: OnceCell::new(),
+            changed: OnceCell::new(),
+        }
+    }
+
+    /// Returns all files, sorted.
+    fn files(&self) -> &[String] {
+        self.files.get_or_init(|| {
+            let mut files = self.tree.files();
+            files.sort_unstable();
+            files
+        })
+    }
+
+    /// Returns whether one of the changed paths matches one of the patterns. Without a range, everything changed.
+    pub(crate) fn any_changed(&self, patterns: &[String]) -> bool {
+        let Some(changed) = self.changed.get_or_init(|| self.tree.changed()) else {
+            return true;
+        };
+        if changed.len().saturating_mul(patterns.len()) > self.limits.comparisons {
+            return true;
+        }
+        let globs: Vec<Glob> = patterns.iter().map(|it| Glob::new(it)).collect();
+        changed
+            .iter()
+            .any(|path| globs.iter().any(|it| it.matches(path)))
+    }
+
+    /// Returns whether the commit has a file that matches one of the patterns.
+    pub(crate) fn any_exists(&self, patterns: &[String]) -> bool {
+        let files = self.files();
+        let (wild, exact): (Vec<&String>, Vec<&String>) = patterns
+            .iter()
+            .partition(|it| it.contains(['*', '?', '[', '{']));
+        let found = |it: &String| {
+            let at = files.partition_point(|file| file < it);
+            files.get(at).is_some_and(|file| {
+                file == it || it.ends_with('/') && file.starts_with(it.as_str())
+            })
+        };
+        if exact.into_iter().any(found) {
+            return true;
+        }
+        let top_only = wild
+            .iter()
+            .all(|it| !it.contains('/') && !it.contains("**"));
+        let candidates: Vec<&String> = files
+            .iter()
+            .filter(|it| !top_only || !it.contains('/'))
+            .collect();
+        if candidates.len().saturating_mul(wild.len()) > self.limits.comparisons {
+            return true;
+        }
+        let globs: Vec<Glob> = wild.iter().map(|it| Glob::new(it)).collect();
+        candidates
+            .iter()
+            .any(|path| globs.iter().any(|it| it.matches(path)))
+    }
+
+    /// Returns the files that a name with `*` stands for: `**` crosses directories, anything else is literal.
+    pub(crate) fn matching_wildcard(&self, pattern: &str) -> Vec<String> {
+        let glob = Glob::wildcard(pattern);
+        self.files()
+            .iter()
+            .filter(|it| glob.matches(it))
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files(&'static [&'static str], Option<&'static [&'static str]>);
+
+    impl Tree for Files {
+        fn read(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn files(&self) -> Vec<String> {
+            self.0.iter().map(ToString::to_string).collect()
+        }
+        fn changed(&self) -> Option<Vec<String>> {
+            self.1
+                .map(|it| it.iter().map(ToString::to_string).collect())
+        }
+    }
+
+    const FILES: &[&str] = &["src/lib.rs", "Cargo.toml", "docs/a/b.md", "docs.txt"];
+
+    fn check(tree: &Files, comparisons: usize, test: impl Fn(&Facts<'_>) -> bool, expected: bool) {
+        let limits = Limits {
+            comparisons,
+            ..Limits::default()
+        };
+        assert_eq!(
+            test(&Facts::new(&EventContext::default(), tree, &limits)),
+            expected
+        );
+    }
+
+    #[test]
+    fn files_exist() {
+        let exists = |pattern: &str, expected| {
+            let patterns = [pattern.to_owned()];
+            check(
+                &Files(FILES, None),
+                100,
+                |it| it.any_exists(&patterns),
+                expected,
+            );
+        };
+        exists("Cargo.toml", true);
+        exists("cargo.toml", false);
+        exists("docs/", true);
+        exists("docs/a", false);
+        exists("doc", false);
+        exists("*.toml", true);
+        exists("*.rs", false);
+        exists("**/*.rs", true);
+        exists("docs/*", false);
+        exists("zzz", false);
+    }
+
+    #[test]
+    fn paths_changed() {
+        let patterns = ["src/**/*".to_owned(), "*.md".to_owned()];
+        let changed = |paths, comparisons, expected| {
+            check(
+                &Files(FILES, paths),
+                comparisons,
+                |it| it.any_changed(&patterns),
+                expected,
+            );
+        };
+        changed(None, 100, true);
+        changed(Some(&[]), 100, false);
+        changed(Some(&["src/a/b.rs"]), 100, true);
+        changed(Some(&["docs/x.md"]), 100, false);
+        changed(Some(&["docs/x.md"]), 1, true);
+    }
+
+    #[test]
+    fn wildcards_of_include() {
+        let limits = Limits::default();
+        let facts = |pattern: &str| {
+            Facts::new(&EventContext::default(), &Files(FILES, None), &limits)
+                .matching_wildcard(pattern)
+        };
+        assert_eq!(facts("docs/**/*.md"), ["docs/a/b.md"]);
+        assert_eq!(facts("**.md"), ["docs/a/b.md"]);
+        assert_eq!(facts("docs/*.md"), [""; 0]);
+        assert_eq!(facts("[d]*"), [""; 0]);
+    }
+}

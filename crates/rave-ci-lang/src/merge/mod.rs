@@ -1,0 +1,83 @@
+//! From files to one tree: `include`, `extends`, `!reference`, in this order.
+//!
+//! So `extends` sees references as they are written, and a reference sees extended jobs.
+
+mod extends;
+mod include;
+mod reference;
+
+use crate::facts::Facts;
+use crate::report::Report;
+use crate::yaml::{Loader, Mapping, Node, Value};
+use crate::{SourceFile, yaml};
+
+/// Loads a file with all that it draws in. `None` if that failed, which the report then says.
+pub(crate) fn load(
+    source: &SourceFile<'_>,
+    facts: &Facts<'_>,
+    report: &mut Report,
+) -> Option<Mapping> {
+    let mut loader = Loader::new(facts.limits);
+    let file = report.add_file(source.path);
+    let start = yaml::Span {
+        file,
+        line: 1,
+        column: 1,
+    };
+    if source.text.trim().is_empty() {
+        report.error(start, format!("Please provide content of {}", source.path));
+        return None;
+    }
+    let document = match loader.load(file, source.text, report) {
+        Ok(document) => document,
+        Err(error) => {
+            report.error(error.span, error.message);
+            return None;
+        }
+    };
+    if let Some((key, _)) = document.header.as_ref().and_then(|it| it.entry("spec")) {
+        report.unsupported(key.span, "spec", "`$[[ inputs.NAME ]]` stays as text");
+    }
+    let tree = include::expand(document.content, facts, &mut loader, report)?;
+    let tree = extends::expand(tree, &mut loader, report)?;
+    reference::expand(tree, &mut loader, report)
+}
+
+/// Lays `over` on top of `base`: maps merge key by key, anything else is replaced.
+fn deep_merge(base: &mut Mapping, over: Mapping) {
+    for (key, node) in over {
+        let both = node.as_mapping().is_some()
+            && base
+                .get(&key.text)
+                .is_some_and(|it| it.as_mapping().is_some());
+        let under = if both {
+            base.get_mut(&key.text).map(take_mapping)
+        } else {
+            None
+        };
+        let node = match (under, node) {
+            (
+                Some(mut under),
+                Node {
+                    value: Value::Mapping(over),
+                    span,
+                },
+            ) => {
+                deep_merge(&mut under, over);
+                Node {
+                    value: Value::Mapping(under),
+                    span,
+                }
+            }
+            (_, node) => node,
+        };
+        base.insert(key, node);
+    }
+}
+
+fn take_mapping(node: &mut Node) -> Mapping {
+    match std::mem::replace(&mut node.value, Value::Null) {
+        Value::Mapping(mapping) => mapping,
+        _ => Mapping::default(),
+    }
+}

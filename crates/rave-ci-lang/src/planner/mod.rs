@@ -1,0 +1,336 @@
+//! Typed keywords to a plan: which jobs the event gets, and with what.
+
+mod candidates;
+mod checks;
+mod rules;
+
+use self::candidates::{Candidate, Candidates};
+use self::rules::Decision;
+use crate::entry::{Config, JobKind, NeedEntry, overlay};
+use crate::expand::{Unknown, expand, expand_all, expand_with};
+use crate::facts::{Facts, Scope};
+use crate::report::Report;
+use crate::{AutoCancel, Environment, JobPlan, Need, Outcome, Plan, Reader, Variable};
+
+/// Plans the pipeline. `None` after errors.
+pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> Option<Outcome> {
+    let candidates = Candidates::new(config, facts.limits.jobs, report)?;
+    checks::check(config, &candidates, report);
+    if report.has_errors() {
+        return None;
+    }
+    let Some(workflow) = Workflow::decide(config, facts) else {
+        return Some(Outcome::FilteredByWorkflow);
+    };
+    let planner = Planner {
+        config,
+        facts,
+        candidates: &candidates,
+        variables: &workflow.variables,
+    };
+    let decided: Vec<Option<Decided<'_>>> =
+        candidates.all.iter().map(|it| planner.decide(it)).collect();
+    let mut jobs: Vec<JobPlan> = decided
+        .iter()
+        .flatten()
+        .filter(|it| it.candidate.job.kind == JobKind::Script)
+        .filter_map(|it| planner.job(it, &decided, report))
+        .collect();
+    checks::check_circles(
+        jobs.iter()
+            .map(|it| (it.name.as_str(), needed_names(it)))
+            .collect(),
+        config,
+        report,
+    );
+    if report.has_errors() {
+        return None;
+    }
+    let last = config.stages.len() - 1;
+    if jobs
+        .iter()
+        .all(|it| it.stage_index == 0 || it.stage_index == last)
+    {
+        return Some(Outcome::NoJobs);
+    }
+    jobs.sort_by_key(|it| it.stage_index);
+    Some(Outcome::Pipeline(Plan {
+        name: workflow.name,
+        stages: config.stages.clone(),
+        jobs,
+        variables: workflow.variables,
+        auto_cancel: workflow.auto_cancel,
+    }))
+}
+
+fn needed_names(job: &JobPlan) -> Vec<&str> {
+    job.needs
+        .iter()
+        .flatten()
+        .map(|it| it.job.as_str())
+        .collect()
+}
+
+/// What the workflow decides for the whole pipeline.
+struct Workflow {
+    name: Option<String>,
+    /// Root variables with those of the matching rule.
+    variables: Vec<Variable>,
+    auto_cancel: AutoCancel,
+}
+
+impl Workflow {
+    /// Returns `None` if there is to be no pipeline.
+    fn decide(config: &Config, facts: &Facts<'_>) -> Option<Self> {
+        let mut variables = config.variables.clone();
+        let mut auto_cancel = config.workflow.auto_cancel;
+        if let Some(rules) = &config.workflow.rules {
+            let scope = Scope {
+                job: &[],
+                yaml: &config.variables,
+                event: facts.event,
+            };
+            let rule = rules::first_match(rules, &scope, facts)?;
+            if rules::is_never(rule) {
+                return None;
+            }
+            auto_cancel = rule.auto_cancel.unwrap_or(auto_cancel);
+            overlay(&mut variables, &rule.variables);
+        }
+        let scope = Scope {
+            job: &[],
+            yaml: &variables,
+            event: facts.event,
+        };
+        let name = config.workflow.name.as_ref().map(|it| {
+            let known = expand_all(&scope.variables(), Reader::Server).variables;
+            expand(it, &known, Unknown::Empty).trim().to_owned()
+        });
+        let name = name.filter(|it| !it.is_empty());
+        Some(Self {
+            name,
+            variables,
+            auto_cancel,
+        })
+    }
+}
+
+struct Planner<'a> {
+    config: &'a Config,
+    facts: &'a Facts<'a>,
+    candidates: &'a Candidates<'a>,
+    variables: &'a [Variable],
+}
+
+/// A job that the event gets.
+struct Decided<'a> {
+    candidate: &'a Candidate<'a>,
+    decision: Decision<'a>,
+    /// Predefined variables of the job.
+    predefined: Vec<Variable>,
+    /// Variables of the file, those of the matching rule included.
+    yaml: Vec<Variable>,
+}
+
+impl<'a> Planner<'a> {
+    /// Applies rules. `None`: the job is left out.
+    fn decide(&self, candidate: &'a Candidate<'a>) -> Option<Decided<'a>> {
+        let job = candidate.job;
+        let inherited = self
+            .variables
+            .iter()
+            .filter(|it| job.inherit.has_variable(&it.key));
+        let mut yaml: Vec<Variable> = inherited.cloned().collect();
+        overlay(&mut yaml, &job.variables);
+        overlay(&mut yaml, candidate.matrix);
+        let mut predefined = predefined(candidate);
+        if let Some(environment) = &job.environment {
+            let scope = Scope {
+                job: &predefined,
+                yaml: &yaml,
+                event: self.facts.event,
+            };
+            let known = expand_all(&scope.variables(), Reader::Server).variables;
+            let name = expand(&environment.name, &known, Unknown::Empty);
+            predefined.push(Variable::public("CI_ENVIRONMENT_NAME", name));
+            predefined.push(Variable::public(
+                "CI_ENVIRONMENT_ACTION",
+                &environment.action,
+            ));
+        }
+        let scope = Scope {
+            job: &predefined,
+            yaml: &yaml,
+            event: self.facts.event,
+        };
+        let has_workflow_rules = self.config.workflow.rules.is_some();
+        let decision = rules::decide(job, has_workflow_rules, &scope, self.facts)?;
+        if let Some(rule) = decision.rule {
+            overlay(&mut yaml, &rule.variables);
+        }
+        Some(Decided {
+            candidate,
+            decision,
+            predefined,
+            yaml,
+        })
+    }
+
+    /// Makes the plan of one job. `None` after an error.
+    fn job(
+        &self,
+        decided: &Decided<'a>,
+        all: &[Option<Decided<'a>>],
+        report: &mut Report,
+    ) -> Option<JobPlan> {
+        let Decided {
+            candidate,
+            decision,
+            ..
+        } = decided;
+        let job = candidate.job;
+        let common = job.common.clone();
+        let scope = Scope {
+            job: &decided.predefined,
+            yaml: &decided.yaml,
+            event: self.facts.event,
+        };
+        let expanded = expand_all(&scope.variables(), Reader::Server);
+        if !expanded.cycle.is_empty() {
+            let message = format!(
+                "{}: circular variable reference detected: {:?}",
+                candidate.name, expanded.cycle
+            );
+            report.error(job.span, message);
+            return None;
+        }
+        let fill = |text: &String| expand(text, &expanded.variables, Unknown::Empty);
+        let entries = decision
+            .rule
+            .map(|it| &it.needs)
+            .filter(|it| !it.is_empty())
+            .or(job.needs.as_ref());
+        let needs = match entries {
+            Some(entries) => Some(self.needs(candidate, entries, all, report)?),
+            None => None,
+        };
+        Some(JobPlan {
+            name: candidate.name.clone(),
+            stage: job.stage.clone(),
+            stage_index: candidate.stage_index,
+            script: common
+                .before_script
+                .into_iter()
+                .flatten()
+                .chain(job.script.iter().cloned())
+                .collect(),
+            after_script: common.after_script.unwrap_or_default(),
+            pre_get_sources_script: common.pre_get_sources_script.unwrap_or_default(),
+            variables: decided.yaml.clone(),
+            needs,
+            dependencies: job
+                .dependencies
+                .as_ref()
+                .map(|it| self.dependencies(&it.1, all)),
+            artifacts: common.artifacts,
+            cache: common.cache.unwrap_or_default(),
+            when: decision.when,
+            start_in_secs: decision.start_in_secs,
+            allow_failure: decision.allow_failure,
+            allow_failure_exit_codes: decision.allow_failure_exit_codes.clone(),
+            tags: common
+                .tags
+                .iter()
+                .flatten()
+                .map(|it| expand_with(it, Unknown::Keep, |name| scope.find(name)))
+                .collect(),
+            retry: common.retry.unwrap_or_default(),
+            timeout_secs: common.timeout_secs,
+            image: common.image,
+            interruptible: decision
+                .rule
+                .and_then(|it| it.interruptible)
+                .or(common.interruptible)
+                .unwrap_or(false),
+            environment: job.environment.as_ref().map(|it| Environment {
+                name: fill(&it.name),
+                auto_stop_in: it.auto_stop_in.as_ref().map(fill),
+                ..it.clone()
+            }),
+            coverage: job.coverage.clone(),
+            resource_group: job
+                .resource_group
+                .as_ref()
+                .map(fill)
+                .filter(|it| !it.is_empty()),
+            manual_confirmation: job.manual_confirmation.clone(),
+            parallel: candidate.parallel,
+        })
+    }
+
+    /// Returns the needs that exist. One that the rules left out is an error unless it is optional.
+    fn needs(
+        &self,
+        candidate: &Candidate<'_>,
+        entries: &[NeedEntry],
+        all: &[Option<Decided<'a>>],
+        report: &mut Report,
+    ) -> Option<Vec<Need>> {
+        let mut needs = Vec::new();
+        for entry in entries {
+            for &index in self.candidates.named(&entry.job) {
+                let needed = &self.candidates.all[index];
+                if all[index].is_none() && !entry.optional {
+                    let message = format!(
+                        "'{}' job needs '{}' job, but '{}' does not exist in the pipeline. This might be because of \
+                         the only, except, or rules keywords. To need a job that sometimes does not exist in the \
+                         pipeline, use needs:optional.",
+                        candidate.name, needed.name, needed.name,
+                    );
+                    report.error(entry.span, message);
+                    return None;
+                }
+                if all[index].is_some() && needed.job.kind == JobKind::Script {
+                    let (artifacts, optional) = (entry.artifacts, entry.optional);
+                    needs.push(Need {
+                        job: needed.name.clone(),
+                        artifacts,
+                        optional,
+                    });
+                }
+            }
+        }
+        Some(needs)
+    }
+
+    fn dependencies(&self, names: &[String], all: &[Option<Decided<'a>>]) -> Vec<String> {
+        let runs = |it: &&usize| {
+            all[**it].is_some() && self.candidates.all[**it].job.kind == JobKind::Script
+        };
+        names
+            .iter()
+            .flat_map(|it| self.candidates.named(it).iter().filter(runs))
+            .map(|it| self.candidates.all[*it].name.clone())
+            .collect()
+    }
+}
+
+/// Returns the predefined variables that exist once a job is planned.
+fn predefined(candidate: &Candidate<'_>) -> Vec<Variable> {
+    let Candidate { name, job, .. } = candidate;
+    let mut variables = vec![
+        Variable::public("CI_JOB_NAME", name),
+        Variable::public("CI_JOB_NAME_SLUG", crate::slug(name)),
+        Variable::public("CI_JOB_GROUP_NAME", &job.name),
+        Variable::public("CI_JOB_STAGE", &job.stage),
+    ];
+    if job.when == crate::When::Manual {
+        variables.push(Variable::public("CI_JOB_MANUAL", "true"));
+    }
+    if let Some(copy) = candidate.parallel {
+        variables.push(Variable::public("CI_NODE_INDEX", copy.index.to_string()));
+    }
+    let total = candidate.parallel.map_or(1, |it| it.total);
+    variables.push(Variable::public("CI_NODE_TOTAL", total.to_string()));
+    variables
+}

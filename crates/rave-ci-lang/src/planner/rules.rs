@@ -1,0 +1,83 @@
+//! Whether a job comes into the pipeline, and with which `when` and `allow_failure`.
+
+use crate::When;
+use crate::entry::{Job, Policy, Rule, RuleWhen};
+use crate::facts::{Facts, Scope};
+
+/// How a job comes in.
+#[derive(Debug)]
+pub(super) struct Decision<'a> {
+    pub(super) rule: Option<&'a Rule>,
+    pub(super) when: When,
+    pub(super) start_in_secs: Option<u64>,
+    pub(super) allow_failure: bool,
+    pub(super) allow_failure_exit_codes: Vec<i32>,
+}
+
+pub(super) fn first_match<'a>(
+    rules: &'a [Rule],
+    scope: &Scope<'_>,
+    facts: &Facts<'_>,
+) -> Option<&'a Rule> {
+    rules.iter().find(|it| it.clauses.hold(scope, facts))
+}
+
+pub(super) fn is_never(rule: &Rule) -> bool {
+    rule.when == Some(RuleWhen::Never)
+}
+
+/// Decides about one job. `None`: it is left out.
+pub(super) fn decide<'a>(
+    job: &'a Job,
+    has_workflow_rules: bool,
+    scope: &Scope<'_>,
+    facts: &Facts<'_>,
+) -> Option<Decision<'a>> {
+    let rule = match &job.rules {
+        Some(rules) => Some(first_match(rules, scope, facts).filter(|it| !is_never(it))?),
+        None if passes_policies(job, has_workflow_rules, scope, facts) => None,
+        None => return None,
+    };
+    let when = match rule.and_then(|it| it.when) {
+        Some(RuleWhen::Run(when)) => when,
+        _ => job.when,
+    };
+    let (allow_failure, allow_failure_exit_codes) = match rule.and_then(|it| it.allow_failure) {
+        Some(allowed) => (allowed, Vec::new()),
+        // Only the job's own `when: manual` makes a manual job optional: one made manual by a rule blocks.
+        None => (
+            job.allow_failure.unwrap_or(job.when == When::Manual),
+            job.allow_failure_exit_codes.clone(),
+        ),
+    };
+    let start_in_secs = rule
+        .and_then(|it| it.start_in_secs)
+        .or(job.start_in_secs)
+        .filter(|_| when == When::Delayed);
+    Some(Decision {
+        rule,
+        when,
+        start_in_secs,
+        allow_failure,
+        allow_failure_exit_codes,
+    })
+}
+
+/// Decides `only` and `except`. A job without any of them and of rules runs for branches and tags.
+fn passes_policies(
+    job: &Job,
+    has_workflow_rules: bool,
+    scope: &Scope<'_>,
+    facts: &Facts<'_>,
+) -> bool {
+    let allowed = match &job.only {
+        Some(only) => only.allows(scope, facts),
+        None if has_workflow_rules => true,
+        None => Policy::branches_and_tags().allows(scope, facts),
+    };
+    allowed
+        && !job
+            .except
+            .as_ref()
+            .is_some_and(|it| it.forbids(scope, facts))
+}

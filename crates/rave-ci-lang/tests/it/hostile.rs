@@ -1,0 +1,148 @@
+//! Files come from anyone who can push: nothing may panic, exhaust the stack or take forever.
+
+use proptest::prelude::*;
+use rave_ci_lang::{Limits, SourceFile, compile};
+
+use crate::{Commit, compile_in, errors, push};
+
+/// A file with a bit of everything, to be broken.
+const SAMPLE: &str = "include: {local: x.yml, rules: [{exists: ['*.yml']}]}
+stages: [build, test]
+default: &d {tags: [a], retry: {max: 2, when: [always]}, timeout: 1h 30m}
+workflow: {name: '$A ${B}', rules: [{if: '$A =~ /ab+/i || !$B', variables: {X: 1}}, {when: always}]}
+variables: {A: abc, B: {value: $A, expand: true}}
+.base: {before_script: [one, 'two: x'], cache: [{key: {files: [a, b]}, paths: [c]}]}
+a:
+  extends: [.base]
+  <<: *d
+  script: [!reference [.base, before_script], done]
+  rules: [{changes: ['src/**/*.{rs,toml}'], when: delayed, start_in: 2 days}, {if: $A == 'abc'}]
+  artifacts: {paths: [x], expire_in: 1 week, reports: {junit: r.xml}}
+  parallel: {matrix: [{K: [1, 2], L: [x]}]}
+b: {script: x, needs: [{job: a, optional: true}], environment: {name: p/$A}, only: [/^ma.*/]}
+";
+
+#[test]
+fn the_sample_is_valid() {
+    let commit = Commit::default().with("x.yml", "c: {script: y}");
+    assert!(compile_in(SAMPLE, &push(), &commit).is_ok());
+}
+
+#[test]
+fn depth_is_limited() {
+    assert!(errors(&format!("a: {}", "[".repeat(100_000))).contains("The parsed YAML is too big"));
+    assert!(errors(&"a: {".repeat(5_000)).contains("The parsed YAML is too big"));
+    let chain: String = (1..3000)
+        .map(|it| format!("k{it}: &a{it} [[[[[[[[[[*a{}]]]]]]]]]]\n", it - 1))
+        .collect();
+    assert!(errors(&format!("k0: &a0 x\n{chain}")).contains("The parsed YAML is too big"));
+}
+
+#[test]
+fn size_is_limited() {
+    let text = format!("a: {{script: {}}}", "x".repeat(2 * 1024 * 1024));
+    assert!(errors(&text).contains("The parsed YAML is too big"));
+    let bomb: String = (1..30)
+        .map(|it| format!("k{it}: &a{it} [*a{0}, *a{0}, *a{0}]\n", it - 1))
+        .collect();
+    assert!(errors(&format!("k0: &a0 x\n{bomb}")).contains("The parsed YAML is too big"));
+    let bomb: String = (1..9)
+        .map(|it| {
+            format!(
+                ".k{it}: {{s: [{}]}}\n",
+                format!("!reference [.k{}, s], ", it - 1).repeat(20)
+            )
+        })
+        .collect();
+    assert!(
+        errors(&format!(".k0: {{s: [x]}}\n{bomb}a: {{script: x}}"))
+            .contains("The parsed YAML is too big")
+    );
+    let base: String = (0..2000).map(|it| format!("V{it}: x, ")).collect();
+    let jobs: String = (0..1000)
+        .map(|it| format!("j{it}: {{extends: .b, script: x}}\n"))
+        .collect();
+    assert!(
+        errors(&format!(".b: {{variables: {{{base}}}}}\n{jobs}"))
+            .contains("The parsed YAML is too big")
+    );
+}
+
+#[test]
+fn long_chains_end() {
+    let extends: String = (0..20_000)
+        .map(|it| format!(".k{it}: {{extends: .k{}}}\n", it + 1))
+        .collect();
+    assert!(errors(&extends).contains("nesting too deep"));
+    let references: String = (0..2_000)
+        .map(|it| format!(".k{it}: !reference [.k{}]\n", it + 1))
+        .collect();
+    assert!(errors(&references).contains("nested too deep"));
+    let needs: String = (0..1_500)
+        .map(|it| format!("j{it}: {{script: x, needs: [j{}]}}\n", (it + 1) % 1_500))
+        .collect();
+    assert!(errors(&needs).contains("circular dependencies"));
+}
+
+#[test]
+fn a_file_of_errors_gives_a_bounded_list() {
+    let text: String = (0..5_000)
+        .map(|it| format!("j{it}: {{scrip: x}}\n"))
+        .collect();
+    assert_eq!(errors(&text).lines().count(), 100);
+}
+
+#[test]
+fn what_the_parser_gives_up_on_is_an_error() {
+    assert!(
+        errors("a: [!tag, x]").contains("(<unknown>): could not be read after line 1 column 5")
+    );
+}
+
+fn survives(text: &str) {
+    let commit = Commit::default().with("x.yml", "c: {script: y}");
+    if let Err(errors) = compile(
+        &SourceFile { path: "f", text },
+        &push(),
+        &commit,
+        &Limits::default(),
+    ) {
+        assert!(errors.first().is_some());
+        for error in &errors {
+            error.render(text);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_text(text in any::<String>()) {
+        survives(&text);
+    }
+
+    #[test]
+    fn text_of_yaml_characters(text in r"[a-c:\[\]{},&*!<>|?%@`'\x22 \n#~0-9$/.-]{0,80}") {
+        survives(&text);
+    }
+
+    #[test]
+    fn a_broken_sample(cuts in prop::collection::vec((0..SAMPLE.len(), 0..12_usize, "[a-c:\\[\\]{}&*! \n$/'\"0-]{0,6}"), 1..6)) {
+        let mut text = SAMPLE.to_owned();
+        for (from, length, put) in cuts {
+            let from = from.min(text.len());
+            let to = (from + length).min(text.len());
+            text.replace_range(from..to, &put);
+        }
+        survives(&text);
+    }
+
+    #[test]
+    fn swapped_words(from in 0..60_usize, to in 0..60_usize) {
+        let mut words: Vec<&str> = SAMPLE.split_inclusive([' ', '[', '{', ',']).collect();
+        let count = words.len();
+        words.swap(from % count, to % count);
+        survives(&words.concat());
+    }
+}
