@@ -1,0 +1,1 @@
+//! The repository part of the API, in GitLab's shapes.

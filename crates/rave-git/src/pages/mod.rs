@@ -1,0 +1,1 @@
+//! What people see of projects, files and history.

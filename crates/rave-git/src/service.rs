@@ -1,0 +1,164 @@
+//! The forge: what its routes, its port and its workers share.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rave_core::id::ProjectId;
+use rave_core::permission::Project;
+use rave_core::port::{Directory, Pipelines};
+use rave_core::time::Clock;
+use rave_http::Routes;
+use rave_store::{Db, Error as StoreError};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::GitConfig;
+use crate::error::GitError;
+use crate::git::command::Runner;
+use crate::hook;
+use crate::policy::ProtectedBranch;
+use crate::repository::Repositories;
+use crate::{store, worker};
+
+/// The forge.
+pub struct Git {
+    pub(crate) db: Db,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) pipelines: Arc<dyn Pipelines>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: GitConfig,
+    pub(crate) repositories: Repositories,
+    pub(crate) runner: Runner,
+    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) receives: Arc<Semaphore>,
+    /// Packs on their way. Shutdown waits for them.
+    pub(crate) tasks: TaskTracker,
+    /// Pushes that a task of this process will record.
+    active: Mutex<HashSet<i64>>,
+}
+
+impl std::fmt::Debug for Git {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Git")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Git {
+    /// Prepares the directories and makes the forge.
+    ///
+    /// # Errors
+    /// When a directory or the hook cannot be written.
+    pub fn new(
+        db: Db,
+        directory: Arc<dyn Directory>,
+        pipelines: Arc<dyn Pipelines>,
+        clock: Arc<dyn Clock>,
+        config: GitConfig,
+    ) -> Result<Arc<Self>, GitError> {
+        let repositories = Repositories::new(config.repos.clone());
+        repositories.prepare()?;
+        let home = config.run_dir.join("git-home");
+        std::fs::create_dir_all(&home)
+            .map_err(|it| GitError::files(format!("make {}", home.display()), it))?;
+        let git = Self {
+            runner: Runner::new(home, &config.path, config.max_reads),
+            uploads: Arc::new(Semaphore::new(config.max_uploads.max(1))),
+            receives: Arc::new(Semaphore::new(config.max_receives.max(1))),
+            repositories,
+            tasks: TaskTracker::new(),
+            active: Mutex::default(),
+            db,
+            directory,
+            pipelines,
+            clock,
+            config,
+        };
+        git.install_hook()?;
+        Ok(Arc::new(git))
+    }
+
+    /// Returns the routes of the part.
+    pub fn routes(self: &Arc<Self>) -> Routes {
+        crate::routes::routes(self.clone())
+    }
+
+    /// Makes and removes repositories, records pushes that a crash cut off, and maintains, until `shutdown`. Then waits
+    /// for the packs that are on their way.
+    pub async fn run_workers(self: Arc<Self>, shutdown: CancellationToken) {
+        worker::run(&self, shutdown).await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Returns the directory of hooks, in which the hook is.
+    ///
+    /// Without the hook git would take every push, so it is looked for before each.
+    pub(crate) fn install_hook(&self) -> Result<PathBuf, GitError> {
+        let hooks = self.config.run_dir.join("hooks");
+        let path = hooks.join("pre-receive");
+        if std::fs::read(&path).is_ok_and(|it| it == hook::SCRIPT.as_bytes()) {
+            return Ok(hooks);
+        }
+        let failed = |source| GitError::files(format!("write {}", path.display()), source);
+        std::fs::create_dir_all(&hooks).map_err(failed)?;
+        let fresh = hooks.join(format!("new-{}", uuid::Uuid::now_v7()));
+        std::fs::write(&fresh, hook::SCRIPT).map_err(failed)?;
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&fresh, mode).map_err(failed)?;
+        std::fs::rename(&fresh, &path).map_err(failed)?;
+        Ok(hooks)
+    }
+
+    /// Returns the project's repository, made if it is not there yet.
+    pub(crate) async fn repository(&self, project: &Project) -> Result<PathBuf, GitError> {
+        self.repositories.ensure(&self.runner, project).await
+    }
+
+    /// Returns the rules of the project's protected branches.
+    pub(crate) async fn protected_branches(
+        &self,
+        project: ProjectId,
+    ) -> Result<Vec<ProtectedBranch>, StoreError> {
+        self.db
+            .read("git_protected_branches", move |tx| {
+                store::protected_branches(tx, project)
+            })
+            .await
+    }
+
+    /// Whether a task of this process will record this push.
+    pub(crate) fn is_active(&self, push: i64) -> bool {
+        self.active().contains(&push)
+    }
+
+    /// Claims a push for a task of this process until the claim is dropped.
+    pub(crate) fn claim(self: &Arc<Self>, push: i64) -> Claim {
+        self.active().insert(push);
+        Claim {
+            git: self.clone(),
+            push,
+        }
+    }
+
+    fn active(&self) -> std::sync::MutexGuard<'_, HashSet<i64>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that a push is someone's to record.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    git: Arc<Git>,
+    push: i64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.git.active().remove(&self.push);
+    }
+}
