@@ -106,7 +106,8 @@ pub struct Limits {
     pub total_bytes: usize,
     /// Nesting of one file.
     pub depth: usize,
-    /// Nodes after aliases, `extends` and references are filled in.
+    /// Nodes after aliases, `extends`, references and defaults are filled in, and parts of the plan; 64 bytes of text
+    /// count as a node.
     pub nodes: usize,
     pub includes: usize,
     /// Jobs of one pipeline.

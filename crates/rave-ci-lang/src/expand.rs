@@ -35,15 +35,14 @@ pub struct Expanded {
     pub cycle: Vec<String>,
 }
 
-/// Fills variables into a text in one pass. Of several variables with one key the last counts.
+/// Fills variables into a text in one pass. Of several variables with one key the last counts. Once the text has grown to
+/// 1 MiB, further references stay.
 pub fn expand(text: &str, variables: &[Variable], unknown: Unknown) -> String {
-    expand_with(text, unknown, |name| {
-        variables
-            .iter()
-            .rev()
-            .find(|it| it.key == name)
-            .map(|it| it.value.as_str())
-    })
+    let values: HashMap<&str, &str> = variables
+        .iter()
+        .map(|it| (it.key.as_str(), it.value.as_str()))
+        .collect();
+    expand_with(text, unknown, |name| values.get(name).copied())
 }
 
 /// Like [`expand`], with any way to find a value.
@@ -62,7 +61,7 @@ pub(crate) fn expand_with<'a>(
 /// Fills variables into each other. Of several variables with one key the last counts, except that a variable which
 /// refers to its own key gets the one before it: `PATH: "$PATH:/x"` extends.
 ///
-/// Growth is bounded: a value that would exceed 1 MiB stays as given.
+/// Growth is bounded: a value that would exceed 1 MiB, or with the others 8 MiB, stays as given.
 pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
     let mut last = HashMap::new();
     let mut before = vec![None; variables.len()];
@@ -87,11 +86,12 @@ pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
     let (order, on_cycle) = sort(&edges);
 
     let mut values: Vec<String> = variables.iter().map(|it| it.value.clone()).collect();
+    let mut total = 0;
     for index in order {
         if variables[index].raw || on_cycle[index] {
             continue;
         }
-        let mut size = 0;
+        let mut size = variables[index].value.len();
         let value = substitute(&variables[index].value, true, |name, _| {
             let found = target(index, name);
             let inserted = match (found, reader) {
@@ -103,7 +103,8 @@ pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
             size += inserted.len();
             (size <= MAX_VALUE_BYTES).then(|| inserted.to_owned())
         });
-        if size <= MAX_VALUE_BYTES {
+        if size <= MAX_VALUE_BYTES && total + size <= MAX_TOTAL_BYTES {
+            total += size;
             values[index] = value;
         }
     }
@@ -129,6 +130,7 @@ pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
 }
 
 const MAX_VALUE_BYTES: usize = 1024 * 1024;
+const MAX_TOTAL_BYTES: usize = 8 * MAX_VALUE_BYTES;
 
 /// Returns the indexes a value refers to, each once.
 fn references(value: &str, target: impl Fn(&str) -> Option<usize>) -> Vec<usize> {
@@ -164,7 +166,9 @@ fn substitute(
             continue;
         };
         let written = &rest[..length];
-        out += replace(name, written).as_deref().unwrap_or(written);
+        let replacement =
+            replace(name, written).filter(|it| out.len() + it.len() <= MAX_VALUE_BYTES);
+        out += replacement.as_deref().unwrap_or(written);
         rest = &rest[length..];
     }
     out + rest

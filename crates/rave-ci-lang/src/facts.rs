@@ -1,52 +1,28 @@
 //! What conditions ask of the event and the commit, each question put to the tree once.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::rc::Rc;
 
+use crate::expression::Patterns;
 use crate::glob::Glob;
-use crate::{EventContext, Limits, Tree, Variable};
+use crate::{EventContext, Limits, Tree};
+
+/// Bytes of patterns, with braces written out, that one compilation may compile; beyond, clauses hold.
+const MAX_GLOB_BYTES: usize = 1024 * 1024;
+/// So many clauses of full size are compared before the rest holds unseen.
+const CLAUSES: usize = 200;
 
 pub(crate) struct Facts<'a> {
     pub(crate) event: &'a EventContext,
     pub(crate) tree: &'a dyn Tree,
     pub(crate) limits: &'a Limits,
+    pub(crate) patterns: Rc<Patterns>,
     files: OnceCell<Vec<String>>,
     changed: OnceCell<Option<Vec<String>>>,
-}
-
-/// The variables that one job, or the workflow, sees.
-#[derive(Clone, Copy)]
-pub(crate) struct Scope<'a> {
-    /// Predefined ones of the job.
-    pub(crate) job: &'a [Variable],
-    pub(crate) yaml: &'a [Variable],
-    pub(crate) event: &'a EventContext,
-}
-
-impl<'a> Scope<'a> {
-    fn layers(&self) -> [&'a [Variable]; 5] {
-        [
-            &self.event.predefined,
-            self.job,
-            self.yaml,
-            &self.event.project_variables,
-            &self.event.pipeline_variables,
-        ]
-    }
-
-    /// Returns the value of a variable as written.
-    pub(crate) fn find(&self, name: &str) -> Option<&'a str> {
-        let last = |layer: &'a [Variable]| layer.iter().rev().find(|it| it.key == name);
-        self.layers()
-            .into_iter()
-            .rev()
-            .find_map(last)
-            .map(|it| it.value.as_str())
-    }
-
-    /// Returns all variables from low to high.
-    pub(crate) fn variables(&self) -> Vec<Variable> {
-        self.layers().concat()
-    }
+    /// How much may still be spent on compiling globs.
+    globs_left: Cell<usize>,
+    /// How many more comparisons all clauses together may make.
+    comparisons_left: Cell<usize>,
 }
 
 impl<'a> Facts<'a> {
@@ -55,8 +31,11 @@ impl<'a> Facts<'a> {
             event,
             tree,
             limits,
+            patterns: Rc::default(),
             files: OnceCell::new(),
             changed: OnceCell::new(),
+            globs_left: Cell::new(MAX_GLOB_BYTES),
+            comparisons_left: Cell::new(limits.comparisons.saturating_mul(CLAUSES)),
         }
     }
 
@@ -74,10 +53,12 @@ impl<'a> Facts<'a> {
         let Some(changed) = self.changed.get_or_init(|| self.tree.changed()) else {
             return true;
         };
-        if changed.len().saturating_mul(patterns.len()) > self.limits.comparisons {
+        if !self.may_compare(changed.len(), patterns.len()) {
             return true;
         }
-        let globs: Vec<Glob> = patterns.iter().map(|it| Glob::new(it)).collect();
+        let Some(globs) = self.globs(patterns.iter()) else {
+            return true;
+        };
         changed
             .iter()
             .any(|path| globs.iter().any(|it| it.matches(path)))
@@ -98,6 +79,9 @@ impl<'a> Facts<'a> {
         if exact.into_iter().any(found) {
             return true;
         }
+        if wild.is_empty() {
+            return false;
+        }
         let top_only = wild
             .iter()
             .all(|it| !it.contains('/') && !it.contains("**"));
@@ -105,13 +89,35 @@ impl<'a> Facts<'a> {
             .iter()
             .filter(|it| !top_only || !it.contains('/'))
             .collect();
-        if candidates.len().saturating_mul(wild.len()) > self.limits.comparisons {
+        if !self.may_compare(candidates.len(), wild.len()) {
             return true;
         }
-        let globs: Vec<Glob> = wild.iter().map(|it| Glob::new(it)).collect();
+        let Some(globs) = self.globs(wild.into_iter()) else {
+            return true;
+        };
         candidates
             .iter()
             .any(|path| globs.iter().any(|it| it.matches(path)))
+    }
+
+    /// Returns whether so many comparisons may still be made, by one clause and by all.
+    fn may_compare(&self, paths: usize, patterns: usize) -> bool {
+        let count = paths.saturating_mul(patterns);
+        let left = self.comparisons_left.get().checked_sub(count);
+        self.comparisons_left.set(left.unwrap_or(0));
+        left.is_some() && count <= self.limits.comparisons
+    }
+
+    /// Compiles patterns. `None`: they are too many.
+    fn globs<'p>(&self, patterns: impl Iterator<Item = &'p String>) -> Option<Vec<Glob>> {
+        patterns
+            .map(|pattern| {
+                let (glob, cost) = Glob::new(pattern);
+                self.globs_left
+                    .set(self.globs_left.get().checked_sub(cost)?);
+                Some(glob)
+            })
+            .collect()
     }
 
     /// Returns the files that a name with `*` stands for: `**` crosses directories, anything else is literal.

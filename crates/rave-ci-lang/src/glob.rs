@@ -5,26 +5,29 @@
 use regex::{Regex, RegexBuilder};
 
 /// More alternatives than this are not tried; the rest of the braces counts as text.
-const MAX_ALTERNATIVES: usize = 256;
+const MAX_ALTERNATIVES: usize = 64;
+const MAX_PATTERN_BYTES: usize = 1024;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Glob(Option<Regex>);
 
 impl Glob {
-    /// Compiles a pattern. One that is too big, or malformed like `[`, matches nothing, as in Ruby.
-    pub(crate) fn new(pattern: &str) -> Self {
-        if pattern.len() > 4096 {
-            return Self(None);
+    /// Compiles a pattern, and says how many bytes that took. A pattern that is too big, or malformed like `[`,
+    /// matches nothing, as in Ruby.
+    pub(crate) fn new(pattern: &str) -> (Self, usize) {
+        if pattern.len() > MAX_PATTERN_BYTES {
+            return (Self(None), pattern.len());
         }
         let alternatives: Vec<String> = braces(pattern)
             .iter()
             .filter_map(|it| translate(it))
             .collect();
-        if alternatives.is_empty() {
-            return Self(None);
+        let cost = pattern.len() + alternatives.iter().map(String::len).sum::<usize>();
+        match alternatives.is_empty() {
+            true => (Self(None), cost),
+            false => (Self::from_regex(&alternatives.join("|")), cost),
         }
-        Self::from_regex(&alternatives.join("|"))
     }
 
     /// Compiles a name of `include:local`: `**/` is any directories, `**` any text, `*` any text without `/`.
@@ -40,7 +43,7 @@ impl Glob {
         let text = format!(r"\A(?:{text})\z");
         Self(
             RegexBuilder::new(&text)
-                .size_limit(1 << 20)
+                .size_limit(1 << 19)
                 .dot_matches_new_line(true)
                 .build()
                 .ok(),
@@ -190,7 +193,7 @@ mod tests {
         for case in matching.split('|') {
             let (pattern, path) = case.trim().split_once(' ').unwrap();
             assert!(
-                Glob::new(pattern).matches(path),
+                Glob::new(pattern).0.matches(path),
                 "{pattern} should match {path}"
             );
         }
@@ -199,7 +202,7 @@ mod tests {
         for case in other.split('|') {
             let (pattern, path) = case.trim().split_once(' ').unwrap();
             assert!(
-                !Glob::new(pattern).matches(path),
+                !Glob::new(pattern).0.matches(path),
                 "{pattern} should not match {path}"
             );
         }
@@ -207,15 +210,15 @@ mod tests {
 
     #[test]
     fn many_alternatives_stay_small() {
-        assert!(!Glob::new(&"{a,b}".repeat(60)).matches("a"));
-        assert!(!Glob::new(&"{".repeat(4000)).matches("a"));
-        assert!(!Glob::new(&"*a".repeat(2000)).matches(&"a".repeat(100)));
+        assert!(!Glob::new(&"{a,b}".repeat(60)).0.matches("a"));
+        assert!(!Glob::new(&"{".repeat(4000)).0.matches("a"));
+        assert!(!Glob::new(&"*a".repeat(2000)).0.matches(&"a".repeat(100)));
     }
 
     proptest! {
         #[test]
         fn never_panics(pattern in r"[\[\]{}!^*?/\\a-cé,-]{0,20}", path in "[a-c/é]{0,8}") {
-            Glob::new(&pattern).matches(&path);
+            Glob::new(&pattern).0.matches(&path);
         }
     }
 }

@@ -13,6 +13,7 @@ mod merge;
 mod plan;
 mod planner;
 mod report;
+mod scope;
 mod slug;
 mod yaml;
 
@@ -39,7 +40,7 @@ pub fn compile(
     limits: &Limits,
 ) -> Result<Compiled, Diagnostics> {
     let facts = facts::Facts::new(event, tree, limits);
-    let mut report = report::Report::default();
+    let mut report = report::Report::new(facts.patterns.clone());
     let outcome = outcome(source, &facts, &mut report);
     report.finish(outcome)
 }
@@ -51,7 +52,7 @@ fn outcome(
     report: &mut report::Report,
 ) -> Option<Outcome> {
     let tree = merge::load(source, facts, report)?;
-    let config = entry::read(&tree, report);
+    let config = entry::read(&tree, facts.limits.nodes, report);
     if report.has_errors() {
         return None;
     }

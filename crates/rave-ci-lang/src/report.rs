@@ -1,7 +1,9 @@
 //! Collects what there is to say about files while they are read.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
+use crate::expression::Patterns;
 use crate::yaml::Span;
 use crate::{Compiled, Diagnostic, Diagnostics, Outcome, Severity};
 
@@ -15,11 +17,20 @@ pub(crate) struct Report {
     files: Vec<String>,
     errors: Vec<Diagnostic>,
     notices: Vec<Diagnostic>,
+    /// Shared with the facts, which need them again.
+    pub(crate) patterns: Rc<Patterns>,
     /// Places already spoken of: `extends` brings one place into many jobs.
     seen: HashSet<(Span, String)>,
 }
 
 impl Report {
+    pub(crate) fn new(patterns: Rc<Patterns>) -> Self {
+        Self {
+            patterns,
+            ..Self::default()
+        }
+    }
+
     /// Registers a file and returns its number.
     pub(crate) fn add_file(&mut self, path: &str) -> u32 {
         self.files.push(path.to_owned());
@@ -85,6 +96,11 @@ impl Report {
             column: span.column,
             hint,
         }
+    }
+
+    /// Returns whether more errors would not be kept.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors.len() == MAX_ERRORS
     }
 
     pub(crate) fn has_errors(&self) -> bool {

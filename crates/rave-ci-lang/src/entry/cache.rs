@@ -21,27 +21,36 @@ const MAX_KEY_FILES: usize = 2;
 
 /// Reads `cache`. `parent` is where the keyword stands, such as `jobs:NAME`.
 pub(super) fn caches(node: &Node, parent: &str, report: &mut Report) -> Vec<Cache> {
+    let at = |key: &str| {
+        if parent.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{parent}:{key}")
+        }
+    };
     let items = match &node.value {
         Value::Mapping(_) => vec![node],
         Value::Sequence(_) => super::check::flattened(node).unwrap_or_default(),
         _ => {
             report.entry_error(
                 node.span,
-                format!("{parent}:caches config can only be a hash or an array"),
+                format!("{} config can only be a hash or an array", at("caches")),
             );
             return Vec::new();
         }
     };
     if items.len() > MAX_CACHES {
-        let message =
-            format!("{parent}:caches config no more than {MAX_CACHES} caches can be created");
+        let message = format!(
+            "{} config no more than {MAX_CACHES} caches can be created",
+            at("caches")
+        );
         report.entry_error(node.span, message);
         return Vec::new();
     }
     items
         .into_iter()
         .enumerate()
-        .filter_map(|(index, it)| cache(it, index, &format!("{parent}:cache"), report))
+        .filter_map(|(index, it)| cache(it, index, &at("cache"), report))
         .collect()
 }
 

@@ -1,11 +1,11 @@
 //! The conditions of one rule: `if`, `changes`, `exists`. All that are given must hold.
 
 use super::check::{string_or_strings, strings, unknown_keys};
-use crate::Reader;
-use crate::expand::{Unknown, expand, expand_all};
+use crate::expand::{Unknown, expand};
 use crate::expression::Expression;
-use crate::facts::{Facts, Scope};
+use crate::facts::Facts;
 use crate::report::Report;
+use crate::scope::Scope;
 use crate::yaml::{Mapping, Node};
 
 const MAX_PATTERNS: usize = 50;
@@ -47,7 +47,7 @@ impl Clauses {
         let condition = || {
             self.condition
                 .as_ref()
-                .is_none_or(|it| it.holds(&|name| scope.find(name)))
+                .is_none_or(|it| it.holds(&|name| scope.find(name), &facts.patterns))
         };
         let changes = || {
             self.changes
@@ -65,7 +65,9 @@ impl Clauses {
 
 /// Reads an expression.
 pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Expression> {
-    let parsed = node.as_text().map(Expression::parse);
+    let parsed = node
+        .as_text()
+        .map(|it| Expression::parse(it, &report.patterns));
     if let Some(Ok(expression)) = parsed {
         return Some(expression);
     }
@@ -191,9 +193,9 @@ fn expanded(patterns: &[String], scope: &Scope<'_>) -> Vec<String> {
     if !patterns.iter().any(|it| it.contains(['$', '%'])) {
         return patterns.to_vec();
     }
-    let variables = expand_all(&scope.variables(), Reader::Server).variables;
+    let variables = &scope.expanded().variables;
     patterns
         .iter()
-        .map(|it| expand(it, &variables, Unknown::Keep))
+        .map(|it| expand(it, variables, Unknown::Keep))
         .collect()
 }

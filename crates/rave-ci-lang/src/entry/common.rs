@@ -95,9 +95,7 @@ impl Common {
             artifacts: map
                 .given("artifacts")
                 .and_then(|it| super::artifacts::artifacts(it, &at("artifacts"), report)),
-            cache: map
-                .given("cache")
-                .map(|it| caches(it, parent.trim_start_matches(':'), report)),
+            cache: map.given("cache").map(|it| caches(it, parent, report)),
             image: map
                 .given("image")
                 .and_then(|it| image(it, &at("image"), report)),

@@ -2,7 +2,6 @@
 
 use super::check::{one_of, text, unknown_keys};
 use crate::Environment;
-use crate::expression::Pattern;
 use crate::report::Report;
 use crate::yaml::{Node, Value};
 
@@ -15,6 +14,7 @@ const KEYS: [&str; 7] = [
     "deployment_tier",
     "kubernetes",
 ];
+const MAX_NAME: usize = 255;
 const ACTIONS: [(&str, &str); 5] = [
     ("start", "start"),
     ("stop", "stop"),
@@ -60,6 +60,13 @@ pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<
     }
     let name = &environment.name;
     let allowed = |it: char| it.is_ascii_alphanumeric() || "-_/${}. ".contains(it);
+    if name.chars().count() > MAX_NAME {
+        report.entry_error(
+            node.span,
+            format!("{at} name is too long (maximum is {MAX_NAME} characters)"),
+        );
+        return None;
+    }
     if name.is_empty() {
         report.entry_error(node.span, format!("{at} name can't be blank"));
     } else if !name.chars().all(allowed) || name.starts_with('/') || name.ends_with('/') {
@@ -80,7 +87,7 @@ pub(super) fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<Str
     let body = node
         .as_text()
         .and_then(|it| it.strip_prefix('/')?.strip_suffix('/'));
-    let valid = body.filter(|it| Pattern::new(it, "").is_some());
+    let valid = body.filter(|it| report.patterns.find(&format!("/{it}/")).is_some());
     if valid.is_none() {
         report.entry_error(
             node.span,

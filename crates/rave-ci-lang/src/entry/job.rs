@@ -140,7 +140,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     } else {
         JobKind::LeftOut
     };
-    notices(map, is_script, report);
+    notices(key, map, is_script, report);
     check_keys(map, is_script, &at, report);
 
     let mut common = Common::read(map, &at, report);
@@ -210,7 +210,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         coverage: map
             .given("coverage")
             .and_then(|it| coverage(it, &format!("{at}:coverage"), report)),
-        resource_group: text(map, "resource_group", &at, report),
+        resource_group: resource_group(map, &at, report),
         manual_confirmation: text(map, "manual_confirmation", &at, report),
         parallel: map
             .given("parallel")
@@ -218,7 +218,14 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     })
 }
 
-fn notices(map: &Mapping, is_script: bool, report: &mut Report) {
+fn notices(key: &Key, map: &Mapping, is_script: bool, report: &mut Report) {
+    if key.text == "pages" && map.get("pages").is_none() {
+        report.unsupported(
+            key.span,
+            "a job named pages",
+            "it runs, but nothing is published",
+        );
+    }
     for (key, instead) in NOT_DONE {
         if let Some((key, value)) = map.entry(key).filter(|it| !it.1.is_null()) {
             let off = key.text == "pages" && value.as_bool() == Some(false);
@@ -274,6 +281,26 @@ fn check_keys(map: &Mapping, is_script: bool, at: &str, report: &mut Report) {
     ];
     for (span, message) in clashes.into_iter().flatten() {
         report.entry_error(span, message);
+    }
+    let needs_pipeline = |it: &Node| {
+        it.as_mapping()
+            .is_some_and(|it| it.get("pipeline").is_some())
+    };
+    let needs = map
+        .given("needs")
+        .filter(|_| !is_script && map.given("trigger").is_none());
+    if let Some(needs) = needs.filter(|it| {
+        !needs_pipeline(it)
+            && !it
+                .as_sequence()
+                .is_some_and(|it| it.iter().any(needs_pipeline))
+    }) {
+        let message = format!("{at} config should contain either a trigger or a needs:pipeline");
+        report.error_with_hint(
+            needs.span,
+            message.to_lowercase(),
+            Some("a job needs a `script`".to_owned()),
+        );
     }
     if map.given("rules").is_some() {
         let clashing: Vec<&str> = ["only", "except", "start_in"]
@@ -335,4 +362,23 @@ fn dependencies(map: &Mapping, at: &str, report: &mut Report) -> Option<(Span, V
     let node = map.given("dependencies")?;
     let names = super::check::listed(map, "dependencies", at, report);
     Some((node.span, names))
+}
+
+fn resource_group(map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+    const MAX_LENGTH: usize = 255;
+    let node = map.given("resource_group")?;
+    report.unsupported(
+        node.span,
+        "resource_group",
+        "it is recorded, but jobs of the group run side by side",
+    );
+    let group = text(map, "resource_group", at, report)?;
+    if group.chars().count() > MAX_LENGTH {
+        report.entry_error(
+            node.span,
+            format!("{at} resource group is too long (maximum is {MAX_LENGTH} characters)"),
+        );
+        return None;
+    }
+    Some(group)
 }

@@ -3,9 +3,10 @@
 use super::check::{strings, unknown_keys};
 use super::clauses::condition;
 use crate::EventContext;
-use crate::expression::{Expression, Pattern};
-use crate::facts::{Facts, Scope};
+use crate::expression::{Expression, Patterns};
+use crate::facts::Facts;
 use crate::report::Report;
+use crate::scope::Scope;
 use crate::yaml::{Mapping, Node, Value};
 
 /// One of the two keywords. A part that is not given does not restrict.
@@ -38,12 +39,14 @@ impl Policy {
 
     fn parts(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> [Option<bool>; 4] {
         [
-            self.refs
-                .as_ref()
-                .map(|it| it.iter().any(|word| ref_matches(word, facts.event))),
-            self.variables
-                .as_ref()
-                .map(|it| it.iter().any(|it| it.holds(&|name| scope.find(name)))),
+            self.refs.as_ref().map(|it| {
+                it.iter()
+                    .any(|word| ref_matches(word, facts.event, &facts.patterns))
+            }),
+            self.variables.as_ref().map(|it| {
+                it.iter()
+                    .any(|it| it.holds(&|name| scope.find(name), &facts.patterns))
+            }),
             self.changes.as_ref().map(|it| facts.any_changed(it)),
             self.kubernetes
                 .then(|| scope.find("CI_KUBERNETES_ACTIVE").is_some()),
@@ -120,7 +123,7 @@ fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
 
 fn refs(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
     let valid =
-        |it: &String| !it.starts_with('/') || Pattern::from_slashes(pattern_of(it).0).is_some();
+        |it: &String| !it.starts_with('/') || report.patterns.find(pattern_of(it).0).is_some();
     match strings(node).filter(|it| it.iter().all(valid)) {
         Some(refs) => refs,
         None => {
@@ -144,7 +147,7 @@ fn pattern_of(word: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn ref_matches(word: &str, event: &EventContext) -> bool {
+fn ref_matches(word: &str, event: &EventContext, patterns: &Patterns) -> bool {
     let (pattern, path) = pattern_of(word);
     if path.is_some_and(|it| it != event.project_path) {
         return false;
@@ -157,9 +160,9 @@ fn ref_matches(word: &str, event: &EventContext) -> bool {
         "branches" => !event.tag && !is_merge_request,
         _ if pattern == source || pattern.strip_suffix(plural) == Some(source) => true,
         _ if is_merge_request => false,
-        _ if pattern.starts_with('/') => {
-            Pattern::from_slashes(pattern).is_some_and(|it| it.is_match(&event.ref_name))
-        }
+        _ if pattern.starts_with('/') => patterns
+            .find(pattern)
+            .is_some_and(|it| it.is_match(&event.ref_name)),
         _ => pattern == event.ref_name,
     }
 }
@@ -180,7 +183,11 @@ mod tests {
                 project_path,
                 ..EventContext::default()
             };
-            assert_eq!(ref_matches(word, &event), expected, "{word} {event:?}");
+            assert_eq!(
+                ref_matches(word, &event, &Patterns::default()),
+                expected,
+                "{word} {event:?}"
+            );
         };
         check("branches", "push", "main", false, true);
         check("branches", "push", "v1", true, false);

@@ -7,7 +7,7 @@ use super::variables::{Level, variables};
 use super::workflow::{Workflow, workflow};
 use crate::Variable;
 use crate::report::{Report, did_you_mean};
-use crate::yaml::{Key, Mapping, Node, Span};
+use crate::yaml::{Key, Mapping, Node, Span, TOO_BIG};
 
 const OLD_STYLE: [&str; 5] = [
     "image",
@@ -39,8 +39,8 @@ pub(crate) struct Config {
     pub(crate) jobs: Vec<Job>,
 }
 
-/// Reads the merged tree.
-pub(crate) fn read(root: &Mapping, report: &mut Report) -> Config {
+/// Reads the merged tree. Defaults are copied into each job, which may not make more than `max_nodes`.
+pub(crate) fn read(root: &Mapping, max_nodes: usize, report: &mut Report) -> Config {
     let (globals, jobs): (Vec<_>, Vec<_>) =
         root.iter().partition(|(key, node)| is_global(key, node));
     let global = |name: &str| {
@@ -50,7 +50,22 @@ pub(crate) fn read(root: &Mapping, report: &mut Report) -> Config {
             .map(|it| &it.1)
             .filter(|it| !it.is_null())
     };
-    let default = defaults(root, global("default"), report);
+    let copied = globals
+        .iter()
+        .filter(|it| it.0.text == "default" || OLD_STYLE.contains(&it.0.text.as_str()));
+    let weight: usize = copied.map(|it| it.1.count()).sum();
+    let mut default = defaults(root, global("default"), report);
+    if weight.saturating_mul(jobs.len()) > max_nodes {
+        report.error(
+            Span {
+                file: 0,
+                line: 1,
+                column: 1,
+            },
+            TOO_BIG,
+        );
+        default = Common::default();
+    }
     Config {
         stages: stages(global("stages"), report),
         variables: global("variables")
@@ -150,10 +165,14 @@ fn read_jobs(entries: &[&(Key, Node)], default: &Common, report: &mut Report) ->
         };
         report.entry_error(start, "jobs config should contain at least one visible job");
     }
-    visible
-        .into_iter()
-        .filter_map(|(key, node)| read_job(key, node, default, report))
-        .collect()
+    let mut jobs = Vec::new();
+    for (key, node) in visible {
+        if report.is_full() {
+            break;
+        }
+        jobs.extend(read_job(key, node, default, report));
+    }
+    jobs
 }
 
 fn read_job(key: &Key, node: &Node, default: &Common, report: &mut Report) -> Option<Job> {

@@ -1,5 +1,7 @@
 //! `variables` of the root, of jobs and of rules. Values become text as Ruby prints them.
 
+use std::collections::HashMap;
+
 use super::check::boolean;
 use crate::Variable;
 use crate::report::Report;
@@ -109,10 +111,21 @@ fn detailed(
 
 /// Lays `over` on top of `base`. A key stays where it first appeared.
 pub(crate) fn overlay(base: &mut Vec<Variable>, over: &[Variable]) {
+    let mut index: HashMap<String, usize> = if over.is_empty() {
+        HashMap::new()
+    } else {
+        base.iter()
+            .enumerate()
+            .map(|(at, it)| (it.key.clone(), at))
+            .collect()
+    };
     for variable in over {
-        match base.iter_mut().find(|it| it.key == variable.key) {
-            Some(below) => below.clone_from(variable),
-            None => base.push(variable.clone()),
+        match index.get(&variable.key) {
+            Some(at) => base[*at].clone_from(variable),
+            None => {
+                index.insert(variable.key.clone(), base.len());
+                base.push(variable.clone());
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::InvalidExpression;
 use super::parser::Operator;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Patterns};
 
 /// Longer expressions are refused.
 const MAX_TOKENS: usize = 100;
@@ -42,7 +42,7 @@ static LEXEMES: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the lexemes are a valid expression")
 });
 
-pub(super) fn tokens(text: &str) -> Result<Vec<Located>, InvalidExpression> {
+pub(super) fn tokens(text: &str, patterns: &Patterns) -> Result<Vec<Located>, InvalidExpression> {
     let mut tokens = Vec::new();
     let mut offset = 0;
     loop {
@@ -53,7 +53,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Located>, InvalidExpression> {
         let found = LEXEMES
             .captures(&text[offset..])
             .ok_or(InvalidExpression { offset })?;
-        let token = token(&found).ok_or(InvalidExpression { offset })?;
+        let token = token(&found, patterns).ok_or(InvalidExpression { offset })?;
         if tokens.len() == MAX_TOKENS {
             return Err(InvalidExpression { offset });
         }
@@ -63,14 +63,14 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Located>, InvalidExpression> {
 }
 
 /// `None` for a pattern that does not compile.
-fn token(found: &regex::Captures<'_>) -> Option<Token> {
+fn token(found: &regex::Captures<'_>, patterns: &Patterns) -> Option<Token> {
     let group = |name| found.name(name).map(|it| it.as_str());
     Some(if let Some(name) = group("variable") {
         Token::Variable(name.to_owned())
     } else if let Some(text) = group("double").or(group("single")) {
         Token::Text(text.to_owned())
     } else if let Some(pattern) = group("pattern") {
-        Token::Pattern(Pattern::from_slashes(pattern)?)
+        Token::Pattern(patterns.find(pattern)?)
     } else {
         match &found[0] {
             "(" => Token::Open,

@@ -8,7 +8,8 @@ mod parser;
 mod pattern;
 
 use self::parser::Operator;
-pub(crate) use self::pattern::Pattern;
+use self::pattern::Pattern;
+pub(crate) use self::pattern::Patterns;
 
 /// The text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,9 @@ pub(crate) enum Expression {
     Binary(Operator, Box<Expression>, Box<Expression>),
 }
 
+/// Finds the value of a variable, as written.
+pub(crate) type Lookup<'f, 'a> = &'f dyn Fn(&str) -> Option<&'a str>;
+
 /// What an expression yields on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -37,16 +41,16 @@ pub(crate) enum Value {
 }
 
 impl Expression {
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidExpression> {
-        parser::parse(&lexer::tokens(text)?, text.len())
+    pub(crate) fn parse(text: &str, patterns: &Patterns) -> Result<Self, InvalidExpression> {
+        parser::parse(&lexer::tokens(text, patterns)?, text.len())
     }
 
     /// Returns whether the expression holds.
-    pub(crate) fn holds<'a>(&self, variables: &dyn Fn(&str) -> Option<&'a str>) -> bool {
-        !self.evaluate(variables).is_blank()
+    pub(crate) fn holds<'a>(&self, variables: Lookup<'_, 'a>, patterns: &Patterns) -> bool {
+        !self.evaluate(variables, patterns).is_blank()
     }
 
-    fn evaluate<'a>(&self, variables: &dyn Fn(&str) -> Option<&'a str>) -> Value {
+    fn evaluate<'a>(&self, variables: Lookup<'_, 'a>, patterns: &Patterns) -> Value {
         match self {
             Self::Value(value) => value.clone(),
             Self::Variable(name) => {
@@ -54,18 +58,26 @@ impl Expression {
             }
             // The parser lets patterns stand only where `matches` reads them.
             Self::Pattern(_) => Value::Null,
-            Self::Not(inner) => Value::Bool(inner.evaluate(variables).is_blank()),
+            Self::Not(inner) => Value::Bool(inner.evaluate(variables, patterns).is_blank()),
             Self::Binary(operator, left, right) => {
-                let left = left.evaluate(variables);
+                let left = left.evaluate(variables, patterns);
                 match operator {
                     Operator::And if left.stops() => left,
-                    Operator::And => right.evaluate(variables),
-                    Operator::Or if left.stops() => right.evaluate(variables),
+                    Operator::And => right.evaluate(variables, patterns),
+                    Operator::Or if left.stops() => right.evaluate(variables, patterns),
                     Operator::Or => left,
-                    Operator::Equal => Value::Bool(left.equals(&right.evaluate(variables))),
-                    Operator::NotEqual => Value::Bool(!left.equals(&right.evaluate(variables))),
-                    Operator::Matches => Value::Bool(matches(&left.text(), right, variables)),
-                    Operator::MatchesNot => Value::Bool(!matches(&left.text(), right, variables)),
+                    Operator::Equal => {
+                        Value::Bool(left.equals(&right.evaluate(variables, patterns)))
+                    }
+                    Operator::NotEqual => {
+                        Value::Bool(!left.equals(&right.evaluate(variables, patterns)))
+                    }
+                    Operator::Matches => {
+                        Value::Bool(matches(&left.text(), right, variables, patterns))
+                    }
+                    Operator::MatchesNot => {
+                        Value::Bool(!matches(&left.text(), right, variables, patterns))
+                    }
                 }
             }
         }
@@ -76,16 +88,18 @@ impl Expression {
 fn matches<'a>(
     left: &str,
     right: &Expression,
-    variables: &dyn Fn(&str) -> Option<&'a str>,
+    variables: Lookup<'_, 'a>,
+    patterns: &Patterns,
 ) -> bool {
     if let Expression::Pattern(pattern) = right {
         return pattern.is_match(left);
     }
-    match right.evaluate(variables) {
+    match right.evaluate(variables, patterns) {
         Value::Null => false,
         right => {
             let right = right.text();
-            Pattern::from_slashes(&right)
+            patterns
+                .find(&right)
                 .map_or_else(|| right.contains(left), |it| it.is_match(left))
         }
     }

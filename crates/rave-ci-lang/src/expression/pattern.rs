@@ -3,26 +3,47 @@
 //! Both are linear in the text. What differs is rewritten: classes such as `\d` are ASCII, a class does not nest, a
 //! brace that is no repetition is text, and a repetition ends at 1000.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex::{Regex, RegexBuilder};
 
 const MAX_REPEAT: u32 = 1000;
-const SIZE_LIMIT_BYTES: usize = 2 * 1024 * 1024;
+const SIZE_LIMIT_BYTES: usize = 1024 * 1024;
+/// Compiling is the dear part, so one file gets this many different patterns.
+const MAX_PATTERNS: usize = 1000;
 const MAX_PATTERN_BYTES: usize = 16 * 1024;
 
 /// A compiled pattern, searched for anywhere in a text.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(Regex);
 
-impl Pattern {
-    /// Compiles a text of the form `/body/flags`. `None` if it has another form or does not compile.
-    pub(crate) fn from_slashes(text: &str) -> Option<Self> {
+/// The patterns of one compilation, each compiled once: `extends` brings one rule into many jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Patterns(RefCell<HashMap<String, Option<Pattern>>>);
+
+impl Patterns {
+    /// Returns the pattern of a text of the form `/body/flags`. `None` if it has another form, does not compile, or comes
+    /// after too many others.
+    pub(crate) fn find(&self, text: &str) -> Option<Pattern> {
         let (body, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
         flags.chars().all(|it| "ismU".contains(it)).then_some(())?;
-        Self::new(body, flags)
+        let mut known = self.0.borrow_mut();
+        if let Some(pattern) = known.get(text) {
+            return pattern.clone();
+        }
+        if known.len() == MAX_PATTERNS {
+            return None;
+        }
+        let pattern = Pattern::new(body, flags);
+        known.insert(text.to_owned(), pattern.clone());
+        pattern
     }
+}
 
+impl Pattern {
     /// Compiles a body with flags out of `ismU`.
-    pub(crate) fn new(body: &str, flags: &str) -> Option<Self> {
+    fn new(body: &str, flags: &str) -> Option<Self> {
         if body.len() > MAX_PATTERN_BYTES {
             return None;
         }

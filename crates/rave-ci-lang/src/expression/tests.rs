@@ -25,10 +25,17 @@ fn variable(name: &str) -> Option<&'static str> {
     })
 }
 
+fn parse(text: &str) -> Result<Expression, InvalidExpression> {
+    Expression::parse(text, &Patterns::default())
+}
+
 /// Checks one expression per line.
 fn check(lines: &str, expected: Option<bool>) {
+    let patterns = Patterns::default();
     for line in lines.lines().filter(|it| !it.is_empty()) {
-        let holds = Expression::parse(line).map(|it| it.holds(&variable)).ok();
+        let holds = Expression::parse(line, &patterns)
+            .map(|it| it.holds(&variable, &patterns))
+            .ok();
         assert_eq!(holds, expected, "{line}");
     }
 }
@@ -47,21 +54,21 @@ fn holds_not() {
 fn is_no_expression() {
     check(INVALID, None);
     check("/ab/\n$A == /ab/\n$", None);
-    assert!(Expression::parse("").is_err());
+    assert!(parse("").is_err());
 }
 
 #[test]
 fn an_expression_has_a_hundred_tokens_at_most() {
     let joined = |count| vec!["$A"; count].join(" && ");
-    assert!(Expression::parse(&joined(50)).is_ok());
-    assert!(Expression::parse(&joined(51)).is_err());
-    assert!(Expression::parse(&"(".repeat(100_000)).is_err());
-    assert!(Expression::parse(&"!".repeat(100_000)).is_err());
+    assert!(parse(&joined(50)).is_ok());
+    assert!(parse(&joined(51)).is_err());
+    assert!(parse(&"(".repeat(100_000)).is_err());
+    assert!(parse(&"!".repeat(100_000)).is_err());
 }
 
 #[test]
 fn an_invalid_expression_says_where() {
-    let offset = |text| Expression::parse(text).unwrap_err().offset;
+    let offset = |text| parse(text).unwrap_err().offset;
     assert_eq!(offset("$A == a"), 6);
     assert_eq!(offset("$A &&"), 5);
     assert_eq!(offset("($A"), 3);
@@ -71,8 +78,8 @@ fn an_invalid_expression_says_where() {
 proptest! {
     #[test]
     fn never_panics(text in r#"[$A-C\[\]()!=~&|/"' a-eilnrstu\\é]{0,40}"#) {
-        if let Ok(expression) = Expression::parse(&text) {
-            expression.holds(&variable);
+        if let Ok(expression) = parse(&text) {
+            expression.holds(&variable, &Patterns::default());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::deep_merge;
 use crate::report::{Report, did_you_mean};
-use crate::yaml::{Loader, Mapping, Node, Span, Value};
+use crate::yaml::{Loader, Mapping, Node, Span, TOO_BIG, Value};
 
 /// How many entries with `extends` may lie below another one.
 const MAX_NESTING: usize = 10;
@@ -188,7 +188,7 @@ impl Extender<'_, '_> {
     ) -> Result<(), Failure> {
         let nodes = from.iter().map(|it| it.1.count()).sum();
         if !self.loader.take_nodes(nodes) {
-            let message = "The parsed YAML is too big".to_owned();
+            let message = TOO_BIG.to_owned();
             return Err(Failure {
                 span: extends.span,
                 message,

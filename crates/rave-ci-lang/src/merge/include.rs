@@ -4,8 +4,9 @@ use super::deep_merge;
 use crate::entry::Clauses;
 use crate::entry::check::unknown_keys;
 use crate::expand::{Unknown, expand_with};
-use crate::facts::{Facts, Scope};
+use crate::facts::Facts;
 use crate::report::Report;
+use crate::scope::Scope;
 use crate::yaml::{Loader, Mapping, Node, Value};
 
 const KINDS: [&str; 6] = [
@@ -93,7 +94,7 @@ impl Includer<'_, '_> {
                 return None;
             }
         };
-        let scope = self.facts.scope();
+        let scope = Scope::new(&[], &[], self.facts.event);
         let name = expand_with(local, Unknown::Empty, |name| scope.find(name));
         let path = name.strip_prefix('/').unwrap_or(&name);
         if !path.contains('*') {
@@ -199,7 +200,7 @@ impl Includer<'_, '_> {
             if self.report.has_errors() {
                 return None;
             }
-            if clauses.hold(&self.facts.scope(), self.facts) {
+            if clauses.hold(&Scope::new(&[], &[], self.facts.event), self.facts) {
                 return Some(!never);
             }
         }
@@ -258,15 +259,4 @@ fn json(item: &Node) -> String {
         })
         .collect();
     format!("{{{}}}", pairs.join(","))
-}
-
-impl Facts<'_> {
-    /// Variables for `include`: those known before any YAML variable is.
-    fn scope(&self) -> Scope<'_> {
-        Scope {
-            job: &[],
-            yaml: &[],
-            event: self.event,
-        }
-    }
 }

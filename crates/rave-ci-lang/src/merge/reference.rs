@@ -1,7 +1,7 @@
 //! `!reference [job, keyword]`: the value of another place, of any type.
 
 use crate::report::Report;
-use crate::yaml::{Loader, Mapping, Node, Value};
+use crate::yaml::{Loader, Mapping, Node, TEXT_PER_NODE, TOO_BIG, Value};
 
 /// How many references may lead to each other.
 const MAX_HOPS: usize = 10;
@@ -54,8 +54,9 @@ type Failure<'a> = (&'a Node, String);
 
 impl<'a> Resolver<'a, '_> {
     fn copy(&mut self, node: &'a Node) -> Result<Node, Failure<'a>> {
-        if !self.loader.take_nodes(1) {
-            return Err((node, "The parsed YAML is too big".to_owned()));
+        let weight = 1 + node.as_text().map_or(0, str::len) / TEXT_PER_NODE;
+        if !self.loader.take_nodes(weight) {
+            return Err((node, TOO_BIG.to_owned()));
         }
         let value = match &node.value {
             Value::Reference(path) => return self.follow(node, path),

@@ -7,10 +7,12 @@ mod rules;
 use self::candidates::{Candidate, Candidates};
 use self::rules::Decision;
 use crate::entry::{Config, JobKind, NeedEntry, overlay};
-use crate::expand::{Unknown, expand, expand_all, expand_with};
-use crate::facts::{Facts, Scope};
+use crate::expand::{Unknown, expand, expand_with};
+use crate::facts::Facts;
 use crate::report::Report;
-use crate::{AutoCancel, Environment, JobPlan, Need, Outcome, Plan, Reader, Variable};
+use crate::scope::Scope;
+use crate::yaml::{TEXT_PER_NODE, TOO_BIG};
+use crate::{AutoCancel, Environment, JobPlan, Need, Outcome, Plan, Variable};
 
 /// Plans the pipeline. `None` after errors.
 pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> Option<Outcome> {
@@ -28,14 +30,30 @@ pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> O
         candidates: &candidates,
         variables: &workflow.variables,
     };
-    let decided: Vec<Option<Decided<'_>>> =
-        candidates.all.iter().map(|it| planner.decide(it)).collect();
-    let mut jobs: Vec<JobPlan> = decided
+    let mut budget = Budget(facts.limits.nodes);
+    let mut decided = Vec::with_capacity(candidates.all.len());
+    for candidate in &candidates.all {
+        let decision = planner.decide(candidate);
+        budget.take(
+            decision
+                .as_ref()
+                .map_or(0, |it| weight_of_variables(&it.yaml)),
+            candidate,
+            report,
+        )?;
+        decided.push(decision);
+    }
+    let mut jobs: Vec<JobPlan> = Vec::new();
+    for one in decided
         .iter()
         .flatten()
         .filter(|it| it.candidate.job.kind == JobKind::Script)
-        .filter_map(|it| planner.job(it, &decided, report))
-        .collect();
+    {
+        if let Some(job) = planner.job(one, &decided, report) {
+            budget.take(weight(&job), one.candidate, report)?;
+            jobs.push(job);
+        }
+    }
     checks::check_circles(
         jobs.iter()
             .map(|it| (it.name.as_str(), needed_names(it)))
@@ -71,6 +89,78 @@ fn needed_names(job: &JobPlan) -> Vec<&str> {
         .collect()
 }
 
+/// How much of a plan may still be made. Copies and defaults multiply what a small file says.
+struct Budget(usize);
+
+impl Budget {
+    fn take(
+        &mut self,
+        weight: usize,
+        candidate: &Candidate<'_>,
+        report: &mut Report,
+    ) -> Option<()> {
+        match self.0.checked_sub(weight) {
+            Some(left) => self.0 = left,
+            None => {
+                report.error(candidate.job.span, TOO_BIG);
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+fn weight_of_texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
+    texts
+        .into_iter()
+        .map(|it| 1 + it.len() / TEXT_PER_NODE)
+        .sum()
+}
+
+fn weight_of_variables(variables: &[Variable]) -> usize {
+    weight_of_texts(variables.iter().flat_map(|it| [&it.key, &it.value]))
+}
+
+fn weight(job: &JobPlan) -> usize {
+    let lines = job
+        .script
+        .iter()
+        .chain(&job.after_script)
+        .chain(&job.pre_get_sources_script);
+    let artifacts = job
+        .artifacts
+        .iter()
+        .flat_map(|it| it.paths.iter().chain(&it.exclude));
+    let reports = job
+        .artifacts
+        .iter()
+        .flat_map(|it| &it.reports)
+        .flat_map(|it| &it.paths);
+    let caches = job
+        .cache
+        .iter()
+        .flat_map(|it| it.paths.iter().chain(&it.fallback_keys));
+    let needs = job
+        .needs
+        .iter()
+        .flatten()
+        .map(|it| &it.job)
+        .chain(job.dependencies.iter().flatten());
+    let names = job
+        .tags
+        .iter()
+        .chain(&job.resource_group)
+        .chain(job.environment.as_ref().map(|it| &it.name));
+    weight_of_texts(
+        lines
+            .chain(artifacts)
+            .chain(reports)
+            .chain(caches)
+            .chain(needs)
+            .chain(names),
+    ) + weight_of_variables(&job.variables)
+}
+
 /// What the workflow decides for the whole pipeline.
 struct Workflow {
     name: Option<String>,
@@ -85,11 +175,7 @@ impl Workflow {
         let mut variables = config.variables.clone();
         let mut auto_cancel = config.workflow.auto_cancel;
         if let Some(rules) = &config.workflow.rules {
-            let scope = Scope {
-                job: &[],
-                yaml: &config.variables,
-                event: facts.event,
-            };
+            let scope = Scope::new(&[], &config.variables, facts.event);
             let rule = rules::first_match(rules, &scope, facts)?;
             if rules::is_never(rule) {
                 return None;
@@ -97,14 +183,11 @@ impl Workflow {
             auto_cancel = rule.auto_cancel.unwrap_or(auto_cancel);
             overlay(&mut variables, &rule.variables);
         }
-        let scope = Scope {
-            job: &[],
-            yaml: &variables,
-            event: facts.event,
-        };
+        let scope = Scope::new(&[], &variables, facts.event);
         let name = config.workflow.name.as_ref().map(|it| {
-            let known = expand_all(&scope.variables(), Reader::Server).variables;
-            expand(it, &known, Unknown::Empty).trim().to_owned()
+            expand(it, &scope.expanded().variables, Unknown::Empty)
+                .trim()
+                .to_owned()
         });
         let name = name.filter(|it| !it.is_empty());
         Some(Self {
@@ -145,24 +228,19 @@ impl<'a> Planner<'a> {
         overlay(&mut yaml, candidate.matrix);
         let mut predefined = predefined(candidate);
         if let Some(environment) = &job.environment {
-            let scope = Scope {
-                job: &predefined,
-                yaml: &yaml,
-                event: self.facts.event,
-            };
-            let known = expand_all(&scope.variables(), Reader::Server).variables;
-            let name = expand(&environment.name, &known, Unknown::Empty);
+            let scope = Scope::new(&predefined, &yaml, self.facts.event);
+            let name = expand(
+                &environment.name,
+                &scope.expanded().variables,
+                Unknown::Empty,
+            );
             predefined.push(Variable::public("CI_ENVIRONMENT_NAME", name));
             predefined.push(Variable::public(
                 "CI_ENVIRONMENT_ACTION",
                 &environment.action,
             ));
         }
-        let scope = Scope {
-            job: &predefined,
-            yaml: &yaml,
-            event: self.facts.event,
-        };
+        let scope = Scope::new(&predefined, &yaml, self.facts.event);
         let has_workflow_rules = self.config.workflow.rules.is_some();
         let decision = rules::decide(job, has_workflow_rules, &scope, self.facts)?;
         if let Some(rule) = decision.rule {
@@ -190,12 +268,8 @@ impl<'a> Planner<'a> {
         } = decided;
         let job = candidate.job;
         let common = job.common.clone();
-        let scope = Scope {
-            job: &decided.predefined,
-            yaml: &decided.yaml,
-            event: self.facts.event,
-        };
-        let expanded = expand_all(&scope.variables(), Reader::Server);
+        let scope = Scope::new(&decided.predefined, &decided.yaml, self.facts.event);
+        let expanded = scope.expanded();
         if !expanded.cycle.is_empty() {
             let message = format!(
                 "{}: circular variable reference detected: {:?}",

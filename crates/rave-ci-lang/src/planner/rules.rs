@@ -2,7 +2,8 @@
 
 use crate::When;
 use crate::entry::{Job, Policy, Rule, RuleWhen};
-use crate::facts::{Facts, Scope};
+use crate::facts::Facts;
+use crate::scope::Scope;
 
 /// How a job comes in.
 #[derive(Debug)]

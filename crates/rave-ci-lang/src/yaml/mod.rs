@@ -4,5 +4,5 @@ mod load;
 mod node;
 mod scalar;
 
-pub(crate) use load::Loader;
-pub(crate) use node::{Key, KeyKind, Mapping, Node, Span, Value};
+pub(crate) use load::{Loader, TOO_BIG};
+pub(crate) use node::{Key, KeyKind, Mapping, Node, Span, TEXT_PER_NODE, Value};

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use super::scalar::float_text;
 
+/// So many bytes of text weigh as much as a node.
+pub(crate) const TEXT_PER_NODE: usize = 64;
+
 /// A place in a file; line and column are 1-based.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
@@ -98,11 +101,15 @@ impl Node {
         }
     }
 
-    /// Returns how many nodes the tree has.
+    /// Returns how many nodes the tree has; long texts count as several.
     pub(crate) fn count(&self) -> usize {
         1 + match &self.value {
+            Value::Text(text) => text.len() / TEXT_PER_NODE,
             Value::Sequence(items) | Value::Reference(items) => items.iter().map(Node::count).sum(),
-            Value::Mapping(mapping) => mapping.iter().map(|(_, value)| value.count()).sum(),
+            Value::Mapping(mapping) => mapping
+                .iter()
+                .map(|(key, value)| value.count() + key.text.len() / TEXT_PER_NODE)
+                .sum(),
             _ => 0,
         }
     }

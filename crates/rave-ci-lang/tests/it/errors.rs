@@ -17,7 +17,11 @@ fn check(keywords: &str, expected: &str) {
 fn check_file(text: &str, expected: &str) {
     match compile_in(text, &push(), &Commit::default()) {
         Ok(compiled) => panic!("no error: {:?}\n{text}", compiled.outcome),
-        Err(errors) => assert_eq!(errors.first().unwrap().message, expected, "{text}"),
+        Err(errors) => assert_eq!(
+            errors.first().map_or("", |it| it.message.as_str()),
+            expected,
+            "{text}"
+        ),
     }
 }
 
@@ -243,6 +247,14 @@ fn keywords_of_a_job() {
     check(
         "trigger: x",
         "jobs:a config these keys cannot be used together: trigger, script",
+    );
+    check_file(
+        "a: {needs: [b]}\nb: {script: x}",
+        "jobs:a config should contain either a trigger or a needs:pipeline",
+    );
+    check_file(
+        "cache: 1\nb: {script: x}",
+        "caches config can only be a hash or an array",
     );
     check(
         "run: [{name: a, script: x}]",

@@ -69,6 +69,30 @@ fn size_is_limited() {
 }
 
 #[test]
+fn what_multiplies_is_limited() {
+    let line = "x".repeat(1024 * 1024);
+    let jobs: String = (0..1000)
+        .map(|it| format!("j{it}: {{script: x}}\n"))
+        .collect();
+    let too_big = |text: &str| assert!(errors(text).contains("The parsed YAML is too big"));
+    too_big(&format!("k: &a {line}\nl: [{}]", "*a, ".repeat(1000)));
+    too_big(&format!("default: {{before_script: [{line}]}}\n{jobs}"));
+    too_big(&format!("variables: {{A: {line}}}\n{jobs}"));
+    too_big(&format!("a: {{script: {line}, parallel: 200}}"));
+    too_big(&format!(
+        "variables: {{A: {}}}\na: {{script: x, parallel: 200, tags: ['{}']}}",
+        "x".repeat(1000),
+        "$A".repeat(1000)
+    ));
+    let many: String = (0..1200)
+        .map(|it| format!("    - if: $A =~ /ab{it}/\n"))
+        .collect();
+    assert!(
+        errors(&format!("a:\n  script: x\n  rules:\n{many}")).contains("invalid expression syntax")
+    );
+}
+
+#[test]
 fn long_chains_end() {
     let extends: String = (0..20_000)
         .map(|it| format!(".k{it}: {{extends: .k{}}}\n", it + 1))

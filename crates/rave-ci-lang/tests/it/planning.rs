@@ -155,7 +155,7 @@ fn caches() {
         unprotect: false,
         fallback_keys: Vec::new(),
     };
-    assert_eq!(caches("{paths: [p]}"), [default.clone()]);
+    assert_eq!(caches("{paths: [p]}"), std::slice::from_ref(&default));
     let key = CacheKey::Text("$CI_COMMIT_REF_SLUG".to_owned());
     let (policy, fallback_keys) = ("pull".to_owned(), vec!["f".to_owned()]);
     let expected = Cache {
