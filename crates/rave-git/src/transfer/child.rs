@@ -26,9 +26,9 @@ pub(crate) const STALL: Duration = Duration::from_secs(600);
 
 /// Settings that matter to packs only.
 const SETTINGS: &[(&str, &str)] = &[
-    // Shallow, partial, single commit: whatever a job or a careful clone asks for.
+    // Shallow, partial, single commit: whatever a job or a careful clone asks for. Not `uploadpack.allowRefInWant`: with
+    // it git 2.39 answers a shallow clone in an order that its own client refuses.
     ("uploadpack.allowFilter", "true"),
-    ("uploadpack.allowRefInWant", "true"),
     ("uploadpack.allowReachableSHA1InWant", "true"),
     ("uploadpack.keepAlive", "5"),
     // Kept for the server's own purposes. Who can read the repository may know them; nobody needs to see them listed.
