@@ -1,1 +1,22 @@
 #![doc = include_str!("../README.md")]
+
+mod cache;
+mod client;
+mod config;
+mod exec;
+mod files;
+mod inner;
+mod job;
+mod report;
+mod runner;
+mod script;
+mod source;
+mod trace;
+mod variables;
+mod wire;
+
+pub use client::ClientError;
+pub use config::{ConfigError, ExecutorKind, Network, RunnerConfig, SandboxPolicy};
+pub use exec::ExecutorError;
+pub use inner::sandbox_main;
+pub use runner::{Runner, RunnerError};

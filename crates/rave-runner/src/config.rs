@@ -1,0 +1,189 @@
+//! What a runner is told when it starts, and the checks of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rave_core::secret::Secret;
+use rave_core::time::Clock;
+
+/// How jobs run.
+#[derive(Clone, Debug)]
+pub enum ExecutorKind {
+    /// In namespaces of their own, seeing the system read-only and their project directory.
+    Sandbox(SandboxPolicy),
+    /// As plain processes of the runner's user. An explicit opt-in: a job can do what that user can.
+    Shell,
+}
+
+impl ExecutorKind {
+    /// Returns the name under which the executor is shown.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sandbox(_) => "sandbox",
+            Self::Shell => "shell",
+        }
+    }
+}
+
+/// Whether jobs in the sandbox reach the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// The machine's network, which fetching dependencies needs.
+    Host,
+    /// Only a loopback device of their own. Fetching the source still has the network.
+    None,
+}
+
+/// What the sandbox gives to a job.
+#[derive(Clone, Debug)]
+pub struct SandboxPolicy {
+    /// Whether scripts reach the network.
+    pub network: Network,
+    /// Paths of the machine that jobs may read, beside the system's own. Absent ones are left out.
+    pub read_only_paths: Vec<PathBuf>,
+    /// The user and group outside the sandbox that jobs run as when the runner is root. It should own nothing.
+    pub outer_id: u32,
+    /// Whether a job may make user namespaces of its own (as nix, bubblewrap and podman do).
+    pub nested_namespaces: bool,
+}
+
+impl Default for SandboxPolicy {
+    fn default() -> Self {
+        Self {
+            network: Network::Host,
+            read_only_paths: Vec::new(),
+            outer_id: 200_000,
+            nested_namespaces: false,
+        }
+    }
+}
+
+/// Everything a [`Runner`](crate::Runner) needs to know.
+#[derive(Clone)]
+pub struct RunnerConfig {
+    /// The server, without `/api/v4`.
+    pub url: String,
+    /// The runner's authentication token.
+    pub token: Secret,
+    /// The name shown in logs.
+    pub name: String,
+    /// Tells this machine from others that use the same token.
+    pub system_id: String,
+    /// How many jobs run at once.
+    pub concurrency: usize,
+    /// How jobs run.
+    pub executor: ExecutorKind,
+    /// Where working copies live. Private to the runner; made when absent.
+    pub builds_dir: PathBuf,
+    /// Where caches live. Private to the runner; made when absent.
+    pub cache_dir: PathBuf,
+    /// The executable whose `__sandbox` subcommand calls [`sandbox_main`](crate::sandbox_main).
+    pub binary: PathBuf,
+    /// The version shown in logs and sent to the server.
+    pub version: String,
+    /// The memory limit of a job that asks for none by `RAVE_MEMORY`.
+    pub default_memory_bytes: Option<u64>,
+    /// The most that `RAVE_MEMORY` may ask for.
+    pub max_memory_bytes: Option<u64>,
+    /// Processors' worth of time per job.
+    pub cpus: Option<f64>,
+    /// The most processes and threads per job.
+    pub pids: Option<u64>,
+    /// The longest log of a job.
+    pub output_limit_bytes: u64,
+    /// The size above which the least recently used caches are deleted.
+    pub cache_limit_bytes: u64,
+    /// How long processes have between TERM and KILL.
+    pub kill_grace: Duration,
+    /// Variables that every job gets, before its own.
+    pub extra_env: BTreeMap<String, String>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for RunnerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunnerConfig")
+            .field("url", &self.url)
+            .field("name", &self.name)
+            .field("executor", &self.executor)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RunnerConfig {
+    /// Makes a configuration with the defaults: one job at a time, in the sandbox, a log of 4 MiB, caches of 5 GiB,
+    /// 4096 processes, no memory limit.
+    #[must_use]
+    pub fn new(
+        url: impl Into<String>,
+        token: Secret,
+        data: impl Into<PathBuf>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let data = data.into();
+        Self {
+            url: url.into(),
+            token,
+            name: "rave".to_owned(),
+            system_id: "s_000000000000".to_owned(),
+            concurrency: 1,
+            executor: ExecutorKind::Sandbox(SandboxPolicy::default()),
+            builds_dir: data.join("builds"),
+            cache_dir: data.join("cache"),
+            binary: PathBuf::from("/proc/self/exe"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            default_memory_bytes: None,
+            max_memory_bytes: None,
+            cpus: None,
+            pids: Some(4096),
+            output_limit_bytes: 4 << 20,
+            cache_limit_bytes: 5 << 30,
+            kill_grace: Duration::from_secs(10),
+            extra_env: BTreeMap::new(),
+            clock,
+        }
+    }
+
+    /// Returns the first characters of the token without its prefix: how people tell runners apart.
+    pub(crate) fn short_token(&self) -> String {
+        let token = self.token.expose();
+        let bare = token.strip_prefix("glrt-").unwrap_or(token);
+        let bare = ["t1_", "t2_", "t3_"]
+            .iter()
+            .find_map(|it| bare.strip_prefix(it))
+            .unwrap_or(bare);
+        bare.chars().take(9).collect()
+    }
+}
+
+/// The runner cannot start with what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The address is not an `http` or `https` URL.
+    #[error("the server's address {url:?} is not an http or https URL")]
+    Url {
+        /// The address given.
+        url: String,
+    },
+    /// No job could ever run.
+    #[error("concurrency must be at least 1")]
+    Concurrency,
+    /// The HTTP client cannot be built, for example for want of certificates.
+    #[error("cannot set up the HTTP client")]
+    Http(#[source] reqwest::Error),
+    /// A directory cannot be made.
+    #[error("cannot prepare the directory {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}

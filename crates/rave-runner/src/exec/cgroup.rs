@@ -1,0 +1,509 @@
+//! Control groups: what limits a job and what kills all of it.
+//!
+//! Three layouts exist: v2, v1, and v1 controllers beside a v2 tree without any, where limits are of v1 and killing
+//! at once is of v2. All three are the same here: a list of directories, each with the controllers it has.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PREFIX: &str = "rave-job-";
+
+/// What a job may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Limits {
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpus: Option<f64>,
+    pub(crate) pids: Option<u64>,
+}
+
+/// How a directory's controllers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// A place in one hierarchy under which groups of jobs are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    dir: PathBuf,
+    version: Version,
+    controllers: Vec<String>,
+}
+
+/// The places where this process may make groups.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    places: Vec<Place>,
+}
+
+/// Why jobs run without some limit or all of them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CgroupError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("no hierarchy of control groups is mounted")]
+    None,
+    #[error("cannot make a control group below {dir}")]
+    Make { dir: PathBuf, source: io::Error },
+    #[error(
+        "the control group {dir} holds other processes too, so that its limits cannot be shared out"
+    )]
+    Shared { dir: PathBuf },
+    #[error("cannot write {value:?} to {path}")]
+    Write {
+        path: PathBuf,
+        value: String,
+        source: io::Error,
+    },
+}
+
+impl Cgroups {
+    /// Finds the hierarchies and tries whether a group can be made in each.
+    pub(crate) fn open() -> Result<Self, CgroupError> {
+        let read = |path: &str| {
+            fs::read_to_string(path).map_err(|source| CgroupError::Read {
+                path: path.into(),
+                source,
+            })
+        };
+        let mut places = find_places(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        for place in places.iter_mut().filter(|it| it.version == Version::Two) {
+            place.delegate()?;
+        }
+        if places.is_empty() {
+            return Err(CgroupError::None);
+        }
+        for place in &places {
+            place.sweep();
+            let probe = place
+                .dir
+                .join(format!("{PREFIX}{}-probe", std::process::id()));
+            let made = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe));
+            made.map_err(|source| CgroupError::Make {
+                dir: place.dir.clone(),
+                source,
+            })?;
+        }
+        Ok(Self { places })
+    }
+
+    /// Names the controllers that are missing for the given limits.
+    pub(crate) fn missing(&self, limits: &Limits) -> Vec<&'static str> {
+        let wanted = [
+            ("memory", limits.memory_bytes.is_some()),
+            ("pids", limits.pids.is_some()),
+        ];
+        let has = |name: &str| {
+            self.places
+                .iter()
+                .any(|it| it.controllers.iter().any(|it| it == name))
+        };
+        let wanted = wanted.into_iter().chain([("cpu", limits.cpus.is_some())]);
+        wanted
+            .filter(|(name, wanted)| *wanted && !has(name))
+            .map(|it| it.0)
+            .collect()
+    }
+
+    /// Makes the group of one script.
+    pub(crate) fn make(&self, limits: Limits) -> Result<Group, CgroupError> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(
+            "{PREFIX}{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut group = Group { dirs: Vec::new() };
+        for place in &self.places {
+            let dir = place.dir.join(&name);
+            fs::create_dir(&dir).map_err(|source| CgroupError::Make {
+                dir: place.dir.clone(),
+                source,
+            })?;
+            group.dirs.push(Place {
+                dir,
+                ..place.clone()
+            });
+        }
+        // An error from here on drops the group, which removes what was made.
+        group.dirs.iter().try_for_each(|it| it.limit(limits))?;
+        Ok(group)
+    }
+}
+
+impl Place {
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|it| it == controller)
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<(), CgroupError> {
+        let path = self.dir.join(file);
+        fs::write(&path, value).map_err(|source| CgroupError::Write {
+            path,
+            value: value.to_owned(),
+            source,
+        })
+    }
+
+    /// Writes a file that not every kernel has.
+    fn write_if_there(&self, file: &str, value: &str) -> Result<(), CgroupError> {
+        if self.dir.join(file).exists() {
+            self.write(file, value)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        fs::read_to_string(self.dir.join(file))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+    }
+
+    fn field(&self, file: &str, key: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.dir.join(file)).ok()?;
+        text.lines()
+            .find_map(|it| it.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    }
+
+    /// Passes the controllers of a v2 group on to groups below it.
+    ///
+    /// A v2 group with processes of its own cannot do that, so this process moves to a leaf first.
+    fn delegate(&mut self) -> Result<(), CgroupError> {
+        if self.controllers.is_empty() {
+            return Ok(());
+        }
+        let is_root = !self.dir.join("cgroup.type").exists();
+        let own = std::process::id().to_string();
+        let procs = self.dir.join("cgroup.procs");
+        let members = fs::read_to_string(&procs).map_err(|source| CgroupError::Read {
+            path: procs,
+            source,
+        })?;
+        if !is_root && !members.trim().is_empty() {
+            if members.split_whitespace().any(|it| it != own) {
+                return Err(CgroupError::Shared {
+                    dir: self.dir.clone(),
+                });
+            }
+            let leaf = self.dir.join("rave-main");
+            if let Err(source) = fs::create_dir(&leaf)
+                && source.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(CgroupError::Make {
+                    dir: self.dir.clone(),
+                    source,
+                });
+            }
+            let leaf = Self {
+                dir: leaf,
+                ..self.clone()
+            };
+            leaf.write("cgroup.procs", &own)?;
+        }
+        let wanted = std::mem::take(&mut self.controllers).into_iter();
+        let wanted = wanted.filter(|it| matches!(it.as_str(), "memory" | "pids" | "cpu"));
+        for controller in wanted.collect::<Vec<_>>() {
+            if self
+                .write("cgroup.subtree_control", &format!("+{controller}"))
+                .is_ok()
+            {
+                self.controllers.push(controller);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes groups of runners that were killed.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|it| {
+                it.strip_prefix(PREFIX)?
+                    .split('-')
+                    .next()?
+                    .parse::<u32>()
+                    .ok()
+            });
+            if owner.is_some_and(|it| !Path::new("/proc").join(it.to_string()).exists()) {
+                let stale = Self {
+                    dir: entry.path(),
+                    ..self.clone()
+                };
+                stale.kill();
+                // One that is not empty yet is removed at the next start.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
+    fn limit(&self, limits: Limits) -> Result<(), CgroupError> {
+        if let Some(bytes) = limits.memory_bytes.filter(|_| self.has("memory")) {
+            let bytes = bytes.to_string();
+            if self.version == Version::Two {
+                self.write("memory.max", &bytes)?;
+                self.write_if_there("memory.swap.max", "0")?;
+                // A job that lost one process seldom makes sense of it: the kernel then ends all of it.
+                self.write_if_there("memory.oom.group", "1")?;
+            } else {
+                self.write("memory.limit_in_bytes", &bytes)?;
+                self.write_if_there("memory.memsw.limit_in_bytes", &bytes)?;
+            }
+        }
+        if let Some(cpus) = limits
+            .cpus
+            .filter(|it| self.has("cpu") && it.is_finite() && *it > 0.0)
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "bounded by the clamp")]
+            let quota = (cpus.clamp(0.01, 10_000.0) * 100_000.0) as i64;
+            if self.version == Version::Two {
+                self.write("cpu.max", &format!("{quota} 100000"))?;
+            } else {
+                self.write("cpu.cfs_period_us", "100000")?;
+                self.write("cpu.cfs_quota_us", &quota.to_string())?;
+            }
+        }
+        if let Some(pids) = limits.pids.filter(|_| self.has("pids")) {
+            self.write("pids.max", &pids.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Kills every process of the group.
+    fn kill(&self) {
+        if self.version == Version::Two && self.write("cgroup.kill", "1").is_ok() {
+            return;
+        }
+        // Processes may be made while the list is read; a few rounds outrun all but a fork bomb, which `pids` stops.
+        for _ in 0..20 {
+            let members = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
+            let members: Vec<i32> = members
+                .split_whitespace()
+                .filter_map(|it| it.parse().ok())
+                .collect();
+            if members.is_empty() {
+                return;
+            }
+            for member in members {
+                let _ = kill(Pid::from_raw(member), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// The group of one script. It is killed and removed by [`Group::remove`], or at the latest when dropped.
+#[derive(Debug)]
+pub(crate) struct Group {
+    dirs: Vec<Place>,
+}
+
+/// What a group used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemoryUse {
+    pub(crate) peak_bytes: u64,
+    pub(crate) oom_kills: u64,
+}
+
+impl Group {
+    /// Puts a process into the group; what it starts later is in the group too.
+    pub(crate) fn add(&self, pid: u32) -> Result<(), CgroupError> {
+        self.dirs
+            .iter()
+            .try_for_each(|it| it.write("cgroup.procs", &pid.to_string()))
+    }
+
+    /// Kills everything in the group, by the v2 tree's single write where there is one.
+    pub(crate) fn kill(&self) {
+        let two = self.dirs.iter().find(|it| it.version == Version::Two);
+        if let Some(place) = two.or(self.dirs.first()) {
+            place.kill();
+        }
+    }
+
+    /// Returns what the group used of memory so far.
+    pub(crate) fn memory(&self) -> MemoryUse {
+        let Some(place) = self.dirs.iter().find(|it| it.has("memory")) else {
+            return MemoryUse::default();
+        };
+        let (peak, kills) = match place.version {
+            Version::One => (
+                place.number("memory.max_usage_in_bytes"),
+                place.field("memory.oom_control", "oom_kill"),
+            ),
+            Version::Two => (
+                place.number("memory.peak"),
+                place.field("memory.events", "oom_kill"),
+            ),
+        };
+        MemoryUse {
+            peak_bytes: peak.unwrap_or(0),
+            oom_kills: kills.unwrap_or(0),
+        }
+    }
+
+    /// Kills what is left and removes the group. The kernel needs a moment to see that it is empty.
+    pub(crate) async fn remove(self) {
+        self.kill();
+        for _ in 0..100 {
+            if self.try_remove() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let dirs: Vec<&Path> = self.dirs.iter().map(|it| it.dir.as_path()).collect();
+        tracing::warn!(?dirs, "control groups of a job cannot be removed");
+    }
+
+    fn try_remove(&self) -> bool {
+        let removed = |it: &Place| match fs::remove_dir(&it.dir) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        self.dirs.iter().filter(|it| !removed(it)).count() == 0
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.try_remove() {
+            self.kill();
+            self.try_remove();
+        }
+    }
+}
+
+/// Finds where this process is in each hierarchy that matters, as a directory.
+fn find_places(membership: &str, mountinfo: &str) -> Vec<Place> {
+    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let mut places: Vec<Place> = Vec::new();
+    for line in membership.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(names), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let names: Vec<&str> = names.split(',').filter(|it| !it.is_empty()).collect();
+        let unified = names.is_empty();
+        if !unified
+            && !names
+                .iter()
+                .any(|it| matches!(*it, "memory" | "pids" | "cpu"))
+        {
+            continue;
+        }
+        let fits = |it: &&Mount<'_>| match unified {
+            true => it.kind == "cgroup2",
+            false => {
+                it.kind == "cgroup"
+                    && names
+                        .iter()
+                        .all(|name| it.options.split(',').any(|it| it == *name))
+            }
+        };
+        let Some(mount) = mounts.iter().find(fits) else {
+            continue;
+        };
+        let Some(below) = path.strip_prefix(mount.root.trim_end_matches('/')) else {
+            continue;
+        };
+        let dir = Path::new(mount.point).join(below.trim_start_matches('/'));
+        let controllers = if unified {
+            let text = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            text.split_whitespace().map(str::to_owned).collect()
+        } else {
+            names.iter().map(|it| (*it).to_owned()).collect()
+        };
+        let version = if unified { Version::Two } else { Version::One };
+        places.push(Place {
+            dir,
+            version,
+            controllers,
+        });
+    }
+    places
+}
+
+/// A line of `mountinfo`.
+struct Mount<'a> {
+    root: &'a str,
+    point: &'a str,
+    kind: &'a str,
+    options: &'a str,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (left, right) = line.split_once(" - ")?;
+        let mut left = left.split(' ').skip(3);
+        let mut right = right.split(' ');
+        let (root, point) = (left.next()?, left.next()?);
+        Some(Self {
+            root,
+            point,
+            kind: right.next()?,
+            options: right.nth(1)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(membership: &str, mountinfo: &str, expected: &[(&str, Version, &[&str])]) {
+        let found = find_places(membership, mountinfo);
+        let found: Vec<_> = found
+            .iter()
+            .map(|it| {
+                let controllers: Vec<&str> = it.controllers.iter().map(String::as_str).collect();
+                (it.dir.display().to_string(), it.version, controllers)
+            })
+            .collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(dir, version, names)| ((*dir).to_owned(), *version, names.to_vec()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn each_layout_is_found() {
+        let one = "9:name=systemd:/\n8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/\n0::/\n";
+        let mounts = "1 0 0:1 / /c/memory rw - cgroup cgroup rw,memory\n2 0 0:1 / /c/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      3 0 0:1 / /c/pids rw - cgroup cgroup rw,pids\n4 0 0:1 / /c/unified rw - cgroup2 cgroup2 rw\n";
+        check(
+            one,
+            mounts,
+            &[
+                ("/c/pids/", Version::One, &["pids"]),
+                ("/c/memory/a/b", Version::One, &["memory"]),
+                ("/c/cpu/", Version::One, &["cpu", "cpuacct"]),
+                ("/c/unified/", Version::Two, &[]),
+            ],
+        );
+        check(
+            "0::/x\n",
+            "1 0 0:1 / /c rw - cgroup2 none rw\n",
+            &[("/c/x", Version::Two, &[])],
+        );
+    }
+
+    #[test]
+    fn a_container_that_sees_part_of_the_tree_is_understood() {
+        let mounts = "1 0 0:1 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+        check(
+            "4:memory:/docker/abc\n",
+            mounts,
+            &[("/sys/fs/cgroup/memory/", Version::One, &["memory"])],
+        );
+        check("4:memory:/elsewhere\n", mounts, &[]);
+    }
+}

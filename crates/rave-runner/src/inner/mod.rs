@@ -1,0 +1,175 @@
+//! The helper process: what runs between the runner and a job's shell.
+//!
+//! The runner is a process with many threads, in which neither namespaces can be made nor children be watched safely.
+//! So it starts its own executable anew, once per script, and this module is what that process does. In the sandbox
+//! there are two: the first makes the namespaces, the second is process 1 in them.
+
+pub(crate) mod order;
+mod supervise;
+mod view;
+
+pub(crate) use view::HOME;
+
+use std::fmt::Display;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::unistd::{getegid, geteuid, sethostname};
+
+use order::{Order, Report};
+
+/// The status of a helper that could not do what it was told. The report says why.
+const SETUP_FAILED: u8 = 70;
+
+/// The entry point of the hidden subcommand `__sandbox`: runs one job script as told over standard input.
+///
+/// Must be called first thing in a fresh process, while it has a single thread.
+#[must_use]
+pub fn sandbox_main() -> ExitCode {
+    let Ok(stdin) = io::stdin().as_fd().try_clone_to_owned() else {
+        return ExitCode::from(SETUP_FAILED);
+    };
+    let mut socket = UnixStream::from(stdin);
+    match obey(&mut socket) {
+        Ok(code) => code,
+        Err(reason) => {
+            // When the runner is gone there is nobody to tell.
+            let _ = order::send(&mut socket, &Report::Failed(reason));
+            ExitCode::from(SETUP_FAILED)
+        }
+    }
+}
+
+fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
+    keep_only_standard_streams()?;
+    let order = order::receive(socket).map_err(|it| format!("cannot read the order: {it}"))?;
+    match order {
+        Order::Isolate {
+            network,
+            privileged,
+        } => isolate(socket, network, privileged),
+        Order::Enclose(view, script) => {
+            view::build(&view)?;
+            become_job(&view)?;
+            supervise::as_init(socket, &script)
+        }
+        Order::Supervise(script) => supervise::as_subreaper(socket, &script),
+    }
+}
+
+/// Says what failed, for a report.
+fn failed<E: Display>(what: &str) -> impl FnOnce(E) -> String {
+    move |error| format!("{what}: {error}")
+}
+
+/// Makes every other descriptor close when a program is started: one the runner lost track of must not reach a job.
+fn keep_only_standard_streams() -> Result<(), String> {
+    let entries = fs::read_dir("/proc/self/fd").map_err(failed("cannot list open files"))?;
+    let open: Vec<i32> = entries
+        .flatten()
+        .filter_map(|it| it.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in open.into_iter().filter(|it| *it > 2) {
+        #[expect(
+            unsafe_code,
+            reason = "no safe type stands for descriptors that came by inheritance"
+        )]
+        // SAFETY: the borrow lives for one call, and a number that is closed by now makes that call fail harmlessly.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+    Ok(())
+}
+
+/// Makes the namespaces, and runs the second helper as their process 1.
+fn isolate(socket: &UnixStream, network: bool, privileged: bool) -> Result<ExitCode, String> {
+    let mut flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    if !network {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    let (uid, gid) = (geteuid(), getegid());
+    if privileged {
+        unshare(flags).map_err(failed(
+            "the kernel refuses to make namespaces, although the runner is root",
+        ))?;
+    } else {
+        // Being root over namespaces of one's own is what lets an ordinary user mount in them.
+        let what = "the kernel refuses to make namespaces for an ordinary user";
+        unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
+        map_ids(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
+    }
+    sethostname("localhost").map_err(failed("cannot set the host name"))?;
+    if !network {
+        // Without `ip` the loopback device stays down, which is less than promised but no less safe.
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .stdin(Stdio::null())
+            .status();
+        drop(up);
+    }
+    let stdin = OwnedFd::from(
+        socket
+            .try_clone()
+            .map_err(failed("cannot pass on the socket"))?,
+    );
+    let mut init = Command::new("/proc/self/exe");
+    init.arg("__sandbox").env_clear().stdin(Stdio::from(stdin));
+    let status = init
+        .status()
+        .map_err(failed("cannot start the first process of the sandbox"))?;
+    let code = status
+        .code()
+        .or(status.signal().map(|it| 128 + it))
+        .unwrap_or(i32::from(SETUP_FAILED));
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(SETUP_FAILED)))
+}
+
+/// Gives up the machine's root, for good, and becomes user 1000 of a user namespace of the job's own.
+fn become_job(view: &order::View) -> Result<(), String> {
+    const INSIDE: u32 = 1000;
+    let outside = view.outer_id.unwrap_or(0);
+    if let Some(id) = view.outer_id {
+        let what = "cannot become the job's user";
+        let (uid, gid) = (
+            nix::unistd::Uid::from_raw(id),
+            nix::unistd::Gid::from_raw(id),
+        );
+        nix::unistd::setgroups(&[]).map_err(failed(what))?;
+        nix::unistd::setresgid(gid, gid, gid).map_err(failed(what))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(failed(what))?;
+        // Changing users made this process undumpable, and with that the files in /proc that the next step writes.
+        prctl::set_dumpable(true).map_err(failed(what))?;
+    }
+    unshare(CloneFlags::CLONE_NEWUSER)
+        .map_err(failed("the kernel refuses to make a user namespace"))?;
+    map_ids(
+        &format!("{INSIDE} {outside} 1"),
+        &format!("{INSIDE} {outside} 1"),
+    )?;
+    if !view.nested_namespaces {
+        // Within user namespaces far more of the kernel can be reached, and few jobs need to make one.
+        let what = "cannot forbid further user namespaces";
+        fs::write("/proc/sys/user/max_user_namespaces", "0").map_err(failed(what))?;
+    }
+    prctl::set_no_new_privs().map_err(failed("cannot forbid new privileges"))?;
+    prctl::set_dumpable(false).map_err(failed("cannot hide the first process"))?;
+    prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(failed("cannot follow the outer process"))
+}
+
+fn map_ids(uids: &str, gids: &str) -> Result<(), String> {
+    let what = "cannot map the job's user";
+    fs::write("/proc/self/setgroups", "deny").map_err(failed(what))?;
+    fs::write("/proc/self/uid_map", uids).map_err(failed(what))?;
+    fs::write("/proc/self/gid_map", gids).map_err(failed(what))
+}

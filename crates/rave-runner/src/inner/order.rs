@@ -1,0 +1,100 @@
+//! What the runner and its helper process say to each other over the socket that is the helper's standard input.
+//!
+//! Each message is its length and JSON. After the orders the runner sends single bytes: [`TERMINATE`] and [`KILL`].
+//! The helper answers with one [`Report`].
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Asks every process of the job to end.
+pub(crate) const TERMINATE: u8 = b'T';
+/// Ends every process of the job. So does closing the socket.
+pub(crate) const KILL: u8 = b'K';
+
+/// The longest message: scripts carry every variable of a job.
+const LONGEST: u32 = 64 << 20;
+
+/// What a helper process is for. It is told when it is already in its cgroup.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Make namespaces and start a second helper in them, which reads the next order.
+    Isolate {
+        /// Whether to keep the machine's network.
+        network: bool,
+        /// Whether the runner is root. If not, its own user is all that can be mapped.
+        privileged: bool,
+    },
+    /// Build the view of a sandbox, become the job's user, and run a script.
+    Enclose(View, Script),
+    /// Run a script as the runner's user.
+    Supervise(Script),
+}
+
+/// A script and what it runs with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Script {
+    /// Text for the shell. It carries the job's variables, so that none is visible in the process list.
+    pub(crate) text: String,
+    /// The environment of the shell.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Whether the shell reads the profile of its user.
+    pub(crate) login: bool,
+}
+
+/// What a sandbox contains.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct View {
+    /// Directories to write: where each is outside, and inside. The first is where the view is built.
+    pub(crate) writable: Vec<(PathBuf, PathBuf)>,
+    /// More paths to read, the same inside and outside.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// The user and group to run as outside, when the runner is root.
+    pub(crate) outer_id: Option<u32>,
+    /// Whether the job may make user namespaces.
+    pub(crate) nested_namespaces: bool,
+}
+
+/// How a script ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// It never started.
+    Failed(String),
+}
+
+/// Sends one message.
+pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(message)?;
+    let len = u32::try_from(body.len()).ok().filter(|it| *it <= LONGEST);
+    let len = len.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "the job's script is too long")
+    })?;
+    Ok([&len.to_le_bytes()[..], &body].concat())
+}
+
+/// Sends one message.
+pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    to.write_all(&encode(message)?)
+}
+
+/// Receives one message, and not a byte more, because the rest may be for another process.
+pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    let mut len = [0; 4];
+    from.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len);
+    if len > LONGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a message is too long",
+        ));
+    }
+    let mut body = vec![0; len as usize];
+    from.read_exact(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
+}

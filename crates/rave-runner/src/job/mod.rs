@@ -1,0 +1,222 @@
+//! One job from its announcement to its result.
+
+mod archives;
+mod place;
+mod stages;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::exec::cgroup::Limits;
+use crate::report::{Reporter, Stops, Verdict};
+use crate::runner::Shared;
+use crate::source::Remote;
+use crate::trace::{Tone, Trace};
+use crate::variables::{Variables, parse_bytes};
+use crate::wire;
+use place::Place;
+use stages::{Failure, Stages};
+
+/// How long a job without a timeout of its own may take.
+const DEFAULT_TIMEOUT_SECS: u64 = 7200;
+
+/// Runs a job and reports it. Never fails: whatever happens is the job's result.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    job: wire::Job,
+    slot: usize,
+    live: bool,
+    interrupted: CancellationToken,
+) {
+    let started = Instant::now();
+    let config = &shared.config;
+    let place = Place::new(
+        &config.builds_dir,
+        slot,
+        &job.job_info,
+        shared.executor.is_sandbox(),
+        shared.executor.owner(),
+    );
+    let remote = Remote::parse(&job.git_info.repo_url);
+    let timeout = u64::try_from(job.runner_info.timeout)
+        .ok()
+        .filter(|it| *it > 0)
+        .unwrap_or(DEFAULT_TIMEOUT_SECS);
+    let variables = variables(shared, &job, &place, slot, timeout, &remote);
+    let (prefixes, sections) = (
+        &job.features.token_mask_prefixes,
+        job.features.trace_sections,
+    );
+    let opened = Trace::open(
+        variables.masked(),
+        prefixes,
+        config.output_limit_bytes,
+        sections,
+        config.clock.clone(),
+    );
+    let trace = match opened {
+        Ok(trace) => trace,
+        Err(error) => {
+            // Without a log there is nothing to tell the server; it ends the job when its lease does.
+            tracing::error!(job.id = job.id, %error, "cannot make the spool of a job's log");
+            return;
+        }
+    };
+    let stops = Stops::new(interrupted);
+    let mut reporter = Reporter::new(
+        shared.client.clone(),
+        &job,
+        trace.clone(),
+        stops.clone(),
+        live,
+    );
+    reporter.set_debug(variables.is_on("CI_DEBUG_TRACE"));
+    tracing::info!(
+        job.id = job.id,
+        project.id = job.job_info.project_id,
+        name = job.job_info.name,
+        "job started"
+    );
+    if !reporter.announce().await {
+        tracing::info!(job.id = job.id, "the job was taken back");
+        return;
+    }
+    let done = CancellationToken::new();
+    let stages = Stages {
+        shared,
+        limits: limits(shared, &variables),
+        job: &job,
+        place,
+        variables,
+        remote,
+        trace: trace.clone(),
+        stops,
+        deadline: started + Duration::from_secs(timeout),
+    };
+    let work = async {
+        let failure = stages.run().await;
+        done.cancel();
+        failure
+    };
+    let (failure, reporter) = tokio::join!(work, reporter.follow(done.clone()));
+    let verdict = conclude(&trace, failure, timeout);
+    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(job.id = job.id, ?verdict, duration_ms, "job finished");
+    reporter.finish(&verdict).await;
+}
+
+/// Writes the last line of the log and returns the result.
+fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdict {
+    let Some(failure) = failure else {
+        trace.finish(Tone::Notice, "Job succeeded");
+        return Verdict::Success;
+    };
+    let failed = |reason, exit_code| Verdict::Failed { reason, exit_code };
+    let (text, verdict) = match failure {
+        Failure::Exit(code) => (
+            format!("exit status {code}"),
+            failed("script_failure", Some(code)),
+        ),
+        Failure::Signal(signal) => (
+            format!("ended by signal {signal}"),
+            failed("script_failure", Some(128 + signal)),
+        ),
+        Failure::OutOfMemory => (
+            "out of memory".to_owned(),
+            failed("script_failure", Some(137)),
+        ),
+        Failure::ScriptTimeout => (
+            "the script took longer than it may".to_owned(),
+            failed("job_execution_timeout", None),
+        ),
+        Failure::Timeout => (
+            format!("execution took longer than {timeout_secs} seconds"),
+            failed("job_execution_timeout", None),
+        ),
+        Failure::Canceled => ("canceled".to_owned(), failed("job_canceled", None)),
+        Failure::Interrupted => (
+            "the runner is shutting down".to_owned(),
+            failed("runner_interrupted", None),
+        ),
+        Failure::Configuration(text) => (text, failed("runner_configuration_error", None)),
+        Failure::System(text) => (
+            format!("(system failure): {text}"),
+            failed("runner_system_failure", None),
+        ),
+    };
+    let separator = if text.starts_with("(system") {
+        " "
+    } else {
+        ": "
+    };
+    trace.finish(Tone::Error, &format!("ERROR: Job failed{separator}{text}"));
+    verdict
+}
+
+/// Settles the variables of a job, in the order that the protocol gives them.
+fn variables(
+    shared: &Shared,
+    job: &wire::Job,
+    place: &Place,
+    slot: usize,
+    timeout_secs: u64,
+    remote: &Remote,
+) -> Variables {
+    let config = &shared.config;
+    let mut variables = Variables::default();
+    variables.set("CI_RUNNER_SHORT_TOKEN", config.short_token());
+    for (key, value) in &config.extra_env {
+        variables.set(key, value);
+    }
+    variables.set("CI_BUILDS_DIR", &place.job_builds);
+    variables.set("CI_PROJECT_DIR", &place.job_project);
+    variables.set("CI_CONCURRENT_ID", slot.to_string());
+    variables.set("CI_CONCURRENT_PROJECT_ID", slot.to_string());
+    variables.set("CI_SERVER", "yes");
+    variables.set("CI_JOB_STATUS", "running");
+    variables.set("CI_JOB_TIMEOUT", timeout_secs.to_string());
+    variables.extend_from_job(&job.variables, &place.job_temporary);
+    let environment = if shared.executor.is_sandbox() {
+        "CI_DISPOSABLE_ENVIRONMENT"
+    } else {
+        "CI_SHARED_ENVIRONMENT"
+    };
+    variables.set(environment, "true");
+    variables.set("CI_RUNNER_VERSION", &config.version);
+    variables.set("CI_RUNNER_REVISION", &config.version);
+    variables.set(
+        "CI_RUNNER_EXECUTABLE_ARCH",
+        format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    );
+    variables.set("RUNNER_TEMP_PROJECT_DIR", &place.job_temporary);
+    variables.set(
+        "GITLAB_ENV",
+        format!("{}/gitlab_runner_env", place.job_temporary),
+    );
+    for secret in [
+        Some(job.token.as_str()),
+        Some(config.token.expose()),
+        remote.password(),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        variables.mask(secret);
+    }
+    variables.expanded()
+}
+
+/// Returns what a job may use: what it asks for by `RAVE_MEMORY`, within the runner's bounds.
+fn limits(shared: &Shared, variables: &Variables) -> Limits {
+    let config = &shared.config;
+    let asked = parse_bytes(variables.get("RAVE_MEMORY"));
+    let bounded = asked.map(|it| config.max_memory_bytes.map_or(it, |most| it.min(most)));
+    Limits {
+        memory_bytes: bounded.or(config.default_memory_bytes),
+        cpus: config.cpus,
+        pids: config.pids,
+    }
+}

@@ -1,0 +1,211 @@
+//! The directories of a job: where they are for the runner, and where the job sees them.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use crate::files::tree::{Relative, Tree};
+use crate::variables::Variables;
+use crate::wire::JobInfo;
+
+/// Where working copies are in a sandbox: the same in every slot, so that tools which record paths find their caches.
+const INSIDE: &str = "/builds";
+
+/// The directories of one job.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The working copy and the directory beside it, as the runner sees them.
+    project: PathBuf,
+    temporary: PathBuf,
+    /// The same as the job sees them.
+    pub(crate) job_builds: String,
+    pub(crate) job_project: String,
+    pub(crate) job_temporary: String,
+    owner: Option<u32>,
+}
+
+impl Place {
+    /// Chooses the directories of a project in one slot. `owner` is who jobs run as, when that is somebody else.
+    pub(crate) fn new(
+        builds: &Path,
+        slot: usize,
+        info: &JobInfo,
+        sandbox: bool,
+        owner: Option<u32>,
+    ) -> Self {
+        let named = Relative::new(Path::new(&info.project_full_path));
+        let numbered = || PathBuf::from(format!("project-{}", info.project_id));
+        let name = named.map_or_else(numbered, |it| it.as_path().to_owned());
+        let beside = |base: &Path| base.join(format!("{}.tmp", name.display()));
+        let slot_dir = builds.join(slot.to_string());
+        let job_builds = if sandbox {
+            PathBuf::from(INSIDE)
+        } else {
+            slot_dir.clone()
+        };
+        Self {
+            project: slot_dir.join(&name),
+            temporary: beside(&slot_dir),
+            job_project: job_builds.join(&name).display().to_string(),
+            job_temporary: beside(&job_builds).display().to_string(),
+            job_builds: job_builds.display().to_string(),
+            owner,
+        }
+    }
+
+    /// Makes the directories and writes the file variables.
+    pub(crate) fn prepare(&self, empty: bool, variables: &Variables) -> io::Result<()> {
+        let foreign =
+            |meta: &fs::Metadata| !meta.is_dir() || self.owner.is_some_and(|it| it != meta.uid());
+        match fs::symlink_metadata(&self.project) {
+            // Files of another user, as after a change of the configuration, would only be in the way.
+            Ok(meta) if empty || foreign(&meta) => remove_tree(&self.project)?,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.remove_temporary()?;
+        for dir in [&self.project, &self.temporary] {
+            if let Some(parent) = dir.parent() {
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o755)
+                    .create(parent)?;
+            }
+            match fs::create_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made?;
+                    std::os::unix::fs::chown(dir, self.owner, self.owner)?;
+                }
+            }
+        }
+        fs::set_permissions(&self.temporary, fs::Permissions::from_mode(0o700))?;
+        for (key, content) in variables.files() {
+            let path = self.temporary.join(key);
+            let mut file = fs::File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?;
+            io::Write::write_all(&mut file, content.as_bytes())?;
+            std::os::unix::fs::chown(&path, self.owner, self.owner)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file variables and everything else beside the working copy.
+    pub(crate) fn remove_temporary(&self) -> io::Result<()> {
+        match remove_tree(&self.temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Opens the working copy, for reading and writing what a job may have arranged.
+    pub(crate) fn project_tree(&self) -> io::Result<Tree> {
+        Tree::open(&self.project, self.owner)
+    }
+
+    /// Opens the directory beside the working copy.
+    pub(crate) fn temporary_tree(&self) -> io::Result<Tree> {
+        Tree::open(&self.temporary, self.owner)
+    }
+
+    /// Lists what the sandbox lets a job write: outside and inside.
+    pub(crate) fn writable(&self) -> Vec<(PathBuf, PathBuf)> {
+        let pair = |host: &Path, job: &str| (host.to_owned(), PathBuf::from(job));
+        vec![
+            pair(&self.project, &self.job_project),
+            pair(&self.temporary, &self.job_temporary),
+        ]
+    }
+}
+
+/// Removes a directory and everything in it, also directories that a job made read-only. Links are not followed.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_removable(path)?;
+            fs::remove_dir_all(path)
+        }
+        removed => removed,
+    }
+}
+
+fn make_removable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_removable(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(path: &str) -> JobInfo {
+        JobInfo {
+            project_full_path: path.to_owned(),
+            project_id: 7,
+            ..JobInfo::default()
+        }
+    }
+
+    #[test]
+    fn a_sandbox_shows_the_same_place_in_every_slot() {
+        let place = Place::new(Path::new("/var/b"), 3, &info("team/app"), true, None);
+        assert_eq!(place.project, Path::new("/var/b/3/team/app"));
+        assert_eq!(place.temporary, Path::new("/var/b/3/team/app.tmp"));
+        assert_eq!(
+            (place.job_project.as_str(), place.job_temporary.as_str()),
+            ("/builds/team/app", "/builds/team/app.tmp")
+        );
+        let place = Place::new(Path::new("/var/b"), 0, &info("team/app"), false, None);
+        assert_eq!(place.job_project, "/var/b/0/team/app");
+    }
+
+    #[test]
+    fn a_path_that_leaves_is_replaced_by_the_projects_number() {
+        for path in ["../../etc", "/etc", ""] {
+            let place = Place::new(Path::new("/var/b"), 0, &info(path), true, None);
+            assert_eq!(place.project, Path::new("/var/b/0/project-7"), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_written_and_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place::new(dir.path(), 0, &info("a/b"), false, None);
+        let mut variables = Variables::default();
+        let file = crate::wire::Variable {
+            key: "KEY".into(),
+            value: "v".into(),
+            file: true,
+            ..Default::default()
+        };
+        variables.extend_from_job(&[file], &place.job_temporary);
+        place.prepare(false, &variables).expect("prepared");
+        assert_eq!(
+            fs::read_to_string(variables.get("KEY")).expect("readable"),
+            "v"
+        );
+        fs::write(place.project.join("old"), "").expect("written");
+        place.prepare(false, &variables).expect("prepared again");
+        assert!(place.project.join("old").exists());
+        place.prepare(true, &variables).expect("prepared anew");
+        assert!(!place.project.join("old").exists());
+        place.remove_temporary().expect("removed");
+        assert!(!place.temporary.exists() && place.project.exists());
+    }
+}

@@ -1,0 +1,476 @@
+//! The stages of a job, in their order, and what of them runs after a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::place::Place;
+use crate::exec::cgroup::Limits;
+use crate::exec::{Outcome, PATH, Task};
+use crate::report::Stops;
+use crate::runner::Shared;
+use crate::script::{Body, script, with_echo};
+use crate::source::{self, Remote, Strategy};
+use crate::trace::{Tone, Trace};
+use crate::variables::{Variables, parse_duration};
+use crate::wire;
+
+/// Why a job failed. Everything that the result or the stages after it tell apart is a variant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Exit(i32),
+    Signal(i32),
+    OutOfMemory,
+    /// The script's own time was up; that of the job was not.
+    ScriptTimeout,
+    /// The job's time was up.
+    Timeout,
+    Canceled,
+    Interrupted,
+    Configuration(String),
+    System(String),
+}
+
+impl Failure {
+    /// Says whether nothing more is to be done for the job.
+    const fn ends_everything(&self) -> bool {
+        matches!(self, Self::Timeout | Self::Interrupted)
+    }
+
+    /// Returns what `CI_JOB_STATUS` says of it.
+    const fn status(&self) -> &'static str {
+        match self {
+            Self::Canceled => "canceled",
+            Self::ScriptTimeout | Self::Timeout => "timedout",
+            _ => "failed",
+        }
+    }
+}
+
+/// Everything the stages of one job need.
+pub(crate) struct Stages<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) job: &'a wire::Job,
+    pub(crate) place: Place,
+    pub(crate) variables: Variables,
+    pub(crate) remote: Remote,
+    pub(crate) limits: Limits,
+    pub(crate) trace: Trace,
+    pub(crate) stops: Stops,
+    pub(crate) deadline: Instant,
+}
+
+type Stage = Result<(), Failure>;
+
+impl Stages<'_> {
+    /// Runs all stages and returns why the job failed, if it did.
+    pub(crate) async fn run(&self) -> Option<Failure> {
+        let config = &self.shared.config;
+        self.trace.line(
+            Tone::Plain,
+            &format!("Running with rave-runner {}", config.version),
+        );
+        let who = format!(
+            "  on {} {}, system ID: {}",
+            config.name,
+            config.short_token(),
+            config.system_id
+        );
+        self.trace.line(Tone::Plain, &who);
+        let failure = match self.prepare().await {
+            // Without its directories the job has nothing to archive.
+            Err(failure) => Some(failure),
+            Ok(()) => self.run_prepared().await,
+        };
+        self.section(
+            "cleanup_file_variables",
+            "Cleaning up project directory and file based variables",
+            async {
+                let place = self.place.clone();
+                if let Err(error) = blocking(move || place.remove_temporary()).await {
+                    self.trace
+                        .line(Tone::Warning, &format!("WARNING: cannot clean up: {error}"));
+                }
+            },
+        )
+        .await;
+        failure
+    }
+
+    async fn run_prepared(&self) -> Option<Failure> {
+        let before = match self.get_sources().await {
+            Ok(()) => match self.restore_caches().await {
+                Ok(()) => self.download_dependencies().await,
+                failed => failed,
+            },
+            failed => failed,
+        };
+        let mut failure = match before {
+            Ok(()) => self.run_steps().await,
+            Err(failure) => Some(failure),
+        };
+        if failure.as_ref().is_some_and(Failure::ends_everything) || self.stops.all.is_cancelled() {
+            return failure.or_else(|| self.stopped());
+        }
+        self.save_caches(failure.is_none()).await;
+        if let Err(error) = self.upload_artifacts(failure.is_none()).await {
+            failure = failure.or(Some(error));
+        }
+        failure.or_else(|| self.stopped())
+    }
+
+    /// Returns the failure of a job that everything was stopped for.
+    fn stopped(&self) -> Option<Failure> {
+        let interrupted = self.stops.interrupted.is_cancelled();
+        self.stops.all.is_cancelled().then_some(if interrupted {
+            Failure::Interrupted
+        } else {
+            Failure::Canceled
+        })
+    }
+
+    /// Wraps a stage in its section of the log.
+    pub(super) async fn section<T>(
+        &self,
+        name: &str,
+        title: &str,
+        work: impl Future<Output = T>,
+    ) -> T {
+        self.trace.section_start(name, title);
+        let done = work.await;
+        self.trace.flush();
+        self.trace.section_end(name);
+        done
+    }
+
+    async fn prepare(&self) -> Stage {
+        let executor = self.shared.config.executor.name();
+        self.section("prepare_executor", &format!("Preparing the \"{executor}\" executor"), async {
+            self.trace.line(Tone::Plain, &format!("Using the {executor} executor..."));
+            let unused = |what: &str, name: &str| {
+                let text = format!("WARNING: the {what} {name} is recorded but not used by the {executor} executor");
+                self.trace.line(Tone::Warning, &text);
+            };
+            if !self.job.image.name.is_empty() {
+                unused("image", &self.job.image.name);
+            }
+            for service in self.job.services.iter().filter(|it| !it.name.is_empty()) {
+                unused("service", &service.name);
+            }
+        })
+        .await;
+        self.section("prepare_script", "Preparing environment", async {
+            if !self.job.run.is_empty() {
+                return Err(Failure::Configuration(
+                    "this runner cannot do what the keyword run asks for".to_owned(),
+                ));
+            }
+            let strategy = self.strategy()?;
+            let (place, variables) = (self.place.clone(), self.variables.clone());
+            let prepared =
+                blocking(move || place.prepare(strategy.starts_empty(), &variables)).await;
+            prepared.map_err(|error| {
+                Failure::System(format!("cannot prepare the project's directory: {error}"))
+            })?;
+            let host = nix::unistd::gethostname().unwrap_or_default();
+            self.trace.line(
+                Tone::Plain,
+                &format!(
+                    "Running on {} in {}",
+                    host.display(),
+                    self.place.job_project
+                ),
+            );
+            Ok(())
+        })
+        .await
+    }
+
+    fn strategy(&self) -> Result<Strategy, Failure> {
+        Strategy::of(&self.variables, self.job.allow_git_fetch).ok_or_else(|| {
+            Failure::Configuration(format!(
+                "unknown GIT_STRATEGY {:?}",
+                self.variables.get("GIT_STRATEGY")
+            ))
+        })
+    }
+
+    async fn get_sources(&self) -> Stage {
+        let strategy = self.strategy()?;
+        self.section("get_sources", "Getting source from Git repository", async {
+            if matches!(strategy, Strategy::None | Strategy::Empty) {
+                self.trace
+                    .line(Tone::Notice, "Skipping Git repository setup");
+                return Ok(());
+            }
+            let config = &self.shared.config;
+            let agent = format!(
+                "rave-runner {} {}/{}",
+                config.version,
+                std::env::consts::OS,
+                std::env::consts::ARCH
+            );
+            let commands =
+                source::commands(&self.job.git_info, &self.remote, &self.variables, &agent);
+            let commands = commands.map_err(|error| Failure::System(error.to_string()))?;
+            let hook = |name: &str| {
+                let hooks = self.job.hooks.iter().filter(|it| it.name == name);
+                hooks.map(|it| with_echo(&it.script)).collect::<String>()
+            };
+            let commands = [
+                hook("pre_get_sources_script"),
+                commands,
+                hook("post_get_sources_script"),
+            ]
+            .concat();
+            let attempts = self
+                .variables
+                .get("GET_SOURCES_ATTEMPTS")
+                .trim()
+                .parse()
+                .unwrap_or(1_u32)
+                .clamp(1, 10);
+            for attempt in 1.. {
+                let outcome = self
+                    .execute(
+                        commands.clone(),
+                        &self.variables,
+                        self.deadline,
+                        &self.stops.script,
+                        true,
+                    )
+                    .await;
+                match self.judge(outcome, self.deadline) {
+                    Err(Failure::Exit(code)) if attempt >= attempts => {
+                        return Err(Failure::System(format!(
+                            "cannot get the source: exit status {code}"
+                        )));
+                    }
+                    Err(Failure::Exit(_)) => self.trace.line(
+                        Tone::Warning,
+                        "WARNING: getting the source failed; trying again",
+                    ),
+                    judged => return judged,
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs the steps in order. The first failure ends the script; `after_script` follows in any case.
+    async fn run_steps(&self) -> Option<Failure> {
+        let mut failure = None;
+        for step in self
+            .job
+            .steps
+            .iter()
+            .filter(|it| it.name != "after_script" && !it.script.is_empty())
+        {
+            let due = match step.when.as_str() {
+                "always" => true,
+                "on_failure" => failure.is_some(),
+                _ => failure.is_none(),
+            };
+            if !due || self.stops.script.is_cancelled() {
+                continue;
+            }
+            if let Err(error) = self.step(step).await
+                && !step.allow_failure
+            {
+                failure = failure.or(Some(error));
+            }
+        }
+        if failure.is_none() && self.stops.script.is_cancelled() {
+            failure = self.stopped().or(Some(Failure::Canceled));
+        }
+        if failure.as_ref().is_some_and(Failure::ends_everything) || self.stops.all.is_cancelled() {
+            return failure;
+        }
+        let after = self.after_script(failure.as_ref()).await;
+        let ignored = !matches!(
+            self.variables.get("AFTER_SCRIPT_IGNORE_ERRORS"),
+            "false" | "0"
+        );
+        match after {
+            Err(error) if error.ends_everything() || !ignored => failure.or(Some(error)),
+            _ => failure,
+        }
+    }
+
+    async fn step(&self, step: &wire::Step) -> Stage {
+        let name = format!("step_{}", step.name);
+        let title = format!("Executing \"{name}\" stage of the job script");
+        let own = parse_duration(self.variables.get("RUNNER_SCRIPT_TIMEOUT"));
+        let deadline = own.map_or(self.deadline, |it| self.deadline.min(Instant::now() + it));
+        self.section(&name, &title, async {
+            let commands = with_echo(&step.script);
+            let outcome = self
+                .execute(
+                    commands,
+                    &self.variables,
+                    deadline,
+                    &self.stops.script,
+                    false,
+                )
+                .await;
+            self.judge(outcome, deadline)
+        })
+        .await
+    }
+
+    async fn after_script(&self, failure: Option<&Failure>) -> Stage {
+        let Some(step) = self
+            .job
+            .steps
+            .iter()
+            .find(|it| it.name == "after_script" && !it.script.is_empty())
+        else {
+            return Ok(());
+        };
+        let own = parse_duration(self.variables.get("RUNNER_AFTER_SCRIPT_TIMEOUT"));
+        let deadline = self
+            .deadline
+            .min(Instant::now() + own.unwrap_or(Duration::from_secs(300)));
+        let mut variables = self.variables.clone();
+        variables.set("CI_JOB_STATUS", failure.map_or("success", Failure::status));
+        self.section("after_script", "Running after_script", async {
+            self.trace.line(Tone::Notice, "Running after script...");
+            // A cancel that stopped the script must not stop what tidies up after it.
+            let outcome = self
+                .execute(
+                    with_echo(&step.script),
+                    &variables,
+                    deadline,
+                    &self.stops.all,
+                    false,
+                )
+                .await;
+            let judged = self.judge(outcome, deadline);
+            if judged.is_err() {
+                self.trace.line(
+                    Tone::Warning,
+                    "WARNING: after_script failed, but the job continues",
+                );
+            }
+            judged
+        })
+        .await
+    }
+
+    /// Runs commands in the project's directory.
+    pub(super) async fn execute(
+        &self,
+        commands: String,
+        variables: &Variables,
+        deadline: Instant,
+        stop: &CancellationToken,
+        trusted_network: bool,
+    ) -> Outcome {
+        let task = Task {
+            script: script(
+                variables,
+                &Body {
+                    directory: &self.place.job_project,
+                    commands,
+                },
+            ),
+            environment: self.environment(),
+            writable: self.place.writable(),
+            trusted_network,
+            limits: self.limits,
+            deadline,
+        };
+        let trace = self.trace.clone();
+        let outcome = self
+            .shared
+            .executor
+            .run(task, &mut |it| trace.write(it), stop)
+            .await;
+        self.trace.flush();
+        outcome
+    }
+
+    /// Returns the environment of the shell itself; the job's variables are in the script.
+    fn environment(&self) -> Vec<(String, String)> {
+        let sandbox = self.shared.executor.is_sandbox();
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+            .ok()
+            .flatten()
+            .filter(|_| !sandbox);
+        let (name, home) = match user {
+            Some(user) => (user.name, user.dir.display().to_string()),
+            None => ("rave".to_owned(), crate::inner::HOME.to_owned()),
+        };
+        let pairs = [
+            ("PATH", PATH),
+            ("HOME", &home),
+            ("USER", &name),
+            ("LOGNAME", &name),
+            ("LANG", "C.UTF-8"),
+        ];
+        let mut environment: Vec<_> = pairs
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        environment.extend(self.remote.environment());
+        environment
+    }
+
+    /// Turns the end of a script into that of its stage, and explains in the log what needs it.
+    fn judge(&self, outcome: Outcome, deadline: Instant) -> Stage {
+        Err(match outcome {
+            Outcome::Exited(0) => return Ok(()),
+            Outcome::Exited(code) => Failure::Exit(code),
+            Outcome::Signaled(signal) => Failure::Signal(signal),
+            Outcome::OutOfMemory {
+                peak_bytes,
+                limit_bytes,
+            } => {
+                self.trace
+                    .line(Tone::Error, &out_of_memory(peak_bytes, limit_bytes));
+                Failure::OutOfMemory
+            }
+            Outcome::TimedOut if deadline < self.deadline => Failure::ScriptTimeout,
+            Outcome::TimedOut => Failure::Timeout,
+            Outcome::Canceled => self.stopped().unwrap_or(Failure::Canceled),
+            Outcome::Failed(reason) => Failure::System(reason),
+        })
+    }
+}
+
+/// Explains an end for want of memory, and says what to do.
+fn out_of_memory(peak_bytes: u64, limit_bytes: u64) -> String {
+    let shown = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+    let doubled = limit_bytes.saturating_mul(2).div_ceil(1 << 20);
+    format!(
+        "The job ran out of memory: it reached {} of the {} that it may use, and the kernel ended it (exit code 137). \
+         Set the variable RAVE_MEMORY to allow it more, for example RAVE_MEMORY: \"{doubled}Mi\".",
+        shown(peak_bytes.min(limit_bytes)),
+        shown(limit_bytes),
+    )
+}
+
+/// Runs work on files where it holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_for_want_of_memory_names_figures_and_a_way_out() {
+        let text = out_of_memory(64 << 20, 64 << 20);
+        for part in ["64 MiB of the 64 MiB", "137", "RAVE_MEMORY: \"128Mi\""] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

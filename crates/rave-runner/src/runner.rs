@@ -1,0 +1,267 @@
+//! Asks for jobs and hands each to a slot, until told to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Caches;
+use crate::client::{Client, ClientError, chain};
+use crate::config::{ConfigError, RunnerConfig};
+use crate::exec::cgroup::Limits;
+use crate::exec::{Executor, ExecutorError};
+use crate::job;
+
+/// A runner, ready to be verified and to run.
+#[derive(Debug)]
+pub struct Runner {
+    config: Arc<RunnerConfig>,
+    client: Arc<Client>,
+}
+
+/// The runner cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// The executor does not work on this machine.
+    #[error("cannot run jobs on this machine")]
+    Executor(#[from] ExecutorError),
+    /// The server refuses the runner's token.
+    #[error("the server refuses the runner")]
+    Refused(#[source] ClientError),
+    /// A directory of the runner failed.
+    #[error("cannot prepare the runner's directories")]
+    Directories(#[source] std::io::Error),
+}
+
+/// What all jobs of a runner share.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<RunnerConfig>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) executor: Executor,
+    pub(crate) caches: Caches,
+}
+
+impl Runner {
+    /// Checks a configuration and makes the runner's directories.
+    ///
+    /// # Errors
+    /// When the address is no HTTP address, or a directory cannot be made.
+    pub fn new(config: RunnerConfig) -> Result<Self, ConfigError> {
+        if config.concurrency == 0 {
+            return Err(ConfigError::Concurrency);
+        }
+        for path in [&config.builds_dir, &config.cache_dir] {
+            make_private(path).map_err(|source| ConfigError::Directory {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        let client = Arc::new(Client::new(&config)?);
+        Ok(Self {
+            config: Arc::new(config),
+            client,
+        })
+    }
+
+    /// Asks the server whether it knows the runner's token.
+    ///
+    /// # Errors
+    /// When it does not, or does not answer.
+    pub async fn verify(&self) -> Result<(), ClientError> {
+        self.client.verify().await
+    }
+
+    /// Runs jobs until `shutdown`, and then waits for those that run. `abort` kills them and reports them as
+    /// interrupted.
+    ///
+    /// # Errors
+    /// When the executor does not work here, or the server refuses the runner's token. Everything else is waited out.
+    pub async fn run(
+        self,
+        shutdown: CancellationToken,
+        abort: CancellationToken,
+    ) -> Result<(), RunnerError> {
+        let limits = Limits {
+            memory_bytes: self.config.default_memory_bytes,
+            cpus: self.config.cpus,
+            pids: self.config.pids,
+        };
+        let executor = Executor::new(&self.config, &limits);
+        if executor.is_sandbox() {
+            let trial = self.config.builds_dir.join(".trial");
+            std::fs::create_dir_all(&trial).map_err(RunnerError::Directories)?;
+            executor.check(trial).await?;
+        }
+        let caches = Caches::new(self.config.cache_dir.clone(), self.config.cache_limit_bytes);
+        let shared = Arc::new(Shared {
+            config: self.config.clone(),
+            client: self.client.clone(),
+            executor,
+            caches,
+        });
+        let jobs = TaskTracker::new();
+        let ended = tokio::select! {
+            ended = poll(&shared, &jobs, &abort) => ended,
+            () = shutdown.cancelled() => Ok(()),
+            () = abort.cancelled() => Ok(()),
+        };
+        jobs.close();
+        jobs.wait().await;
+        ended
+    }
+}
+
+/// Makes a directory that only this user can enter: working copies of private projects are below it.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Keeps one request for a job open while a slot is free. May be dropped while it waits: no job is lost by that.
+async fn poll(
+    shared: &Arc<Shared>,
+    jobs: &TaskTracker,
+    abort: &CancellationToken,
+) -> Result<(), RunnerError> {
+    let slots = Slots::new(shared.config.concurrency);
+    let (mut failures, mut refusals, mut at_once) = (0_u32, 0, 0_u32);
+    loop {
+        let slot = slots.take().await;
+        let asked_at = Instant::now();
+        match shared.client.request_job().await {
+            Ok(Some((job, live))) => {
+                (failures, refusals, at_once) = (0, 0, 0);
+                let (shared, abort) = (shared.clone(), abort.child_token());
+                jobs.spawn(async move {
+                    Box::pin(job::run(&shared, job, slot.number, live, abort)).await;
+                    drop(slot);
+                });
+            }
+            Ok(None) => {
+                (failures, refusals) = (0, 0);
+                let held = asked_at.elapsed() > Duration::from_millis(500);
+                at_once = if held { 0 } else { at_once + 1 };
+                tokio::time::sleep(idle_pause(at_once)).await;
+            }
+            Err(error) if error.status().is_some_and(|it| it == 403) => {
+                refusals += 1;
+                if refusals == 3 {
+                    return Err(RunnerError::Refused(error));
+                }
+                tracing::warn!(
+                    error = chain(&error),
+                    "the server refuses the runner; trying again"
+                );
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => {
+                let asked = match &error {
+                    ClientError::Status { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                let pause = asked.unwrap_or(Duration::from_millis(100 << failures.min(6)));
+                let pause = pause.min(Duration::from_secs(if asked.is_some() { 300 } else { 5 }));
+                failures += 1;
+                tracing::warn!(
+                    error = chain(&error),
+                    pause_ms = pause.as_millis(),
+                    "cannot ask for a job; trying again"
+                );
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Returns how long to wait after so many answers in a row that came at once and without a job.
+///
+/// A server that holds requests answers the first one at once, and others when their queue changed. One that does not
+/// hold them is asked every three seconds, as other runners do.
+fn idle_pause(at_once: u32) -> Duration {
+    match at_once {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_millis(100 << more.min(6)).min(Duration::from_secs(3)),
+    }
+}
+
+/// The places where jobs run, each with a number that tells their directories apart.
+struct Slots {
+    free: Arc<Semaphore>,
+    numbers: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+/// One place, taken. Dropping it frees the place.
+struct Slot {
+    number: usize,
+    numbers: Arc<std::sync::Mutex<Vec<usize>>>,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Slots {
+    fn new(count: usize) -> Self {
+        let numbers = (0..count).rev().collect();
+        Self {
+            free: Arc::new(Semaphore::new(count)),
+            numbers: Arc::new(std::sync::Mutex::new(numbers)),
+        }
+    }
+
+    async fn take(&self) -> Slot {
+        let permit = self
+            .free
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let mut numbers = self
+            .numbers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let number = numbers.pop().expect("there are as many numbers as permits");
+        Slot {
+            number,
+            numbers: self.numbers.clone(),
+            _permit: permit,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.numbers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_holds_no_requests_is_asked_less_often() {
+        let pauses: Vec<_> = [0, 1, 2, 5, 9]
+            .into_iter()
+            .map(|it| idle_pause(it).as_millis())
+            .collect();
+        assert_eq!(pauses, [0, 0, 400, 3000, 3000]);
+    }
+
+    #[tokio::test]
+    async fn slots_are_told_apart_and_come_back() {
+        let slots = Slots::new(2);
+        let (one, two) = (slots.take().await, slots.take().await);
+        assert_eq!((one.number, two.number), (0, 1));
+        drop(one);
+        assert_eq!(slots.take().await.number, 0);
+    }
+}

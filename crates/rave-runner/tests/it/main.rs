@@ -1,0 +1,149 @@
+//! Jobs run by a real runner, through the protocol, in real sandboxes.
+//!
+//! The sandbox tests need what the product needs: root, or unprivileged user namespaces. Where neither is there, they
+//! fail and say so, because a sandbox that was not tested is not one.
+
+mod jobs;
+mod sandbox;
+mod server;
+mod stopping;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rave_core::secret::Secret;
+use rave_core::time::SystemClock;
+use rave_runner::{ExecutorKind, Runner, RunnerConfig, RunnerError, SandboxPolicy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use server::{JobRecord, RUNNER_TOKEN, TestServer};
+
+/// A server and a runner that works for it.
+struct Bench {
+    server: TestServer,
+    dir: TempDir,
+    shutdown: CancellationToken,
+    abort: CancellationToken,
+    runner: JoinHandle<Result<(), RunnerError>>,
+}
+
+impl Bench {
+    /// Starts both; `change` adjusts the runner.
+    async fn start(change: impl FnOnce(&mut RunnerConfig)) -> Self {
+        Self::start_with(true, change).await
+    }
+
+    async fn start_with(live: bool, change: impl FnOnce(&mut RunnerConfig)) -> Self {
+        let server = TestServer::start(live).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = RunnerConfig::new(
+            &server.url,
+            Secret::new(RUNNER_TOKEN),
+            dir.path().join("data"),
+            Arc::new(SystemClock),
+        );
+        config.binary = PathBuf::from(env!("CARGO_BIN_EXE_rave-sandbox-probe"));
+        config.kill_grace = Duration::from_millis(500);
+        change(&mut config);
+        let runner = Runner::new(config).expect("a runner");
+        runner.verify().await.expect("the server knows the token");
+        let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
+        let runner = TaskTracker::new().spawn(runner.run(shutdown.clone(), abort.clone()));
+        Self {
+            server,
+            dir,
+            shutdown,
+            abort,
+            runner,
+        }
+    }
+
+    /// Runs one job to its end.
+    async fn run(&self, job: Value) -> JobRecord {
+        let id = job["id"].as_i64().expect("an id");
+        self.server.queue(job, |_| {});
+        self.server.finished(id).await
+    }
+
+    /// Ends both, and checks that the runner ends well.
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.runner
+            .await
+            .expect("the runner does not panic")
+            .expect("the runner ends well");
+        self.server.stop().await;
+    }
+}
+
+/// Makes a job without a repository.
+fn job(id: i64, script: &[&str]) -> Value {
+    json!({
+        "id": id,
+        "token": format!("glcbt-job-token-{id}"),
+        "allow_git_fetch": true,
+        "job_info": {"name": "test", "project_id": 5, "project_name": "app", "project_full_path": "team/app"},
+        "git_info": {"repo_url": "", "ref": "main", "sha": "0000000000000000", "depth": 20},
+        "runner_info": {"timeout": 60},
+        "variables": [{"key": "GIT_STRATEGY", "value": "none", "public": true}],
+        "steps": [{"name": "script", "script": script, "when": "on_success", "allow_failure": false}],
+        "features": {"trace_sections": true, "failure_reasons": ["runner_interrupted", "runner_configuration_error"]},
+        "image": null, "services": null, "artifacts": null, "cache": [], "dependencies": [], "credentials": null,
+    })
+}
+
+fn shell(config: &mut RunnerConfig) {
+    config.executor = ExecutorKind::Shell;
+}
+
+fn sandbox(config: &mut RunnerConfig, change: impl FnOnce(&mut SandboxPolicy)) {
+    let mut policy = SandboxPolicy::default();
+    change(&mut policy);
+    config.executor = ExecutorKind::Sandbox(policy);
+}
+
+/// Says whether a process of this machine has `marker` in its command line.
+fn is_running(marker: &str) -> bool {
+    let processes = std::fs::read_dir("/proc")
+        .expect("a process list")
+        .flatten();
+    let mut lines = processes.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    lines.any(|it| it.windows(marker.len()).any(|it| it == marker.as_bytes()))
+}
+
+/// Waits until no process has `marker` in its command line: the kernel ends processes a moment after they are killed.
+async fn gone(marker: &str) {
+    let waited = tokio::time::timeout(Duration::from_secs(10), async {
+        while is_running(marker) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("{marker} still runs"));
+}
+
+/// Runs the calling test again as an ordinary user. Returns `true` in that second run.
+fn as_ordinary_user(test: &str) -> bool {
+    const USER: u32 = 47_110;
+    if !nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
+    again
+        .args([test, "--exact", "--nocapture"])
+        .uid(USER)
+        .gid(USER)
+        .current_dir(Path::new("/"));
+    assert!(
+        again.status().expect("started").success(),
+        "{test} fails for an ordinary user"
+    );
+    false
+}
