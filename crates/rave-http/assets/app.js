@@ -2,24 +2,29 @@
 "use strict";
 
 // A live region names a stream of server-sent events. Each message is JSON {id, html}: `replace` puts the HTML in place of
-// the element with that id, `append` adds it at the end, `done` closes the stream.
+// the element with that id, `append` adds it at the end, `done` closes the stream. `batch` is a list of {how, id, html} that
+// belong together: all of them or, when the connection breaks, none.
 function live(region) {
   const source = new EventSource(region.dataset.live);
-  const place = (event, how) => {
-    const { id, html } = JSON.parse(event.data);
-    const element = document.getElementById(id);
-    if (!element) return;
+  const place = (changes) => {
     const follow = following();
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    how(element, template.content);
-    times(document.getElementById(id) ?? document);
+    for (const { how, id, html } of changes) {
+      const element = document.getElementById(id);
+      if (!element) continue;
+      const template = document.createElement("template");
+      template.innerHTML = html;
+      times(template.content);
+      if (how === "replace") element.replaceWith(template.content);
+      else element.append(template.content);
+    }
+    for (const input of document.querySelectorAll("input[data-filter]")) if (input.value) filter(input);
     if (follow) window.scrollTo(0, document.documentElement.scrollHeight);
   };
-  source.addEventListener("replace", (event) => place(event, (element, content) => element.replaceWith(content)));
-  source.addEventListener("append", (event) => place(event, (element, content) => element.append(content)));
+  for (const how of ["replace", "append"]) source.addEventListener(how, (event) => place([{ how, ...JSON.parse(event.data) }]));
+  source.addEventListener("batch", (event) => place(JSON.parse(event.data)));
   source.addEventListener("done", () => { source.close(); region.dataset.liveState = "done"; });
   source.addEventListener("open", () => { region.dataset.liveState = "open"; });
+  source.addEventListener("error", () => { if (source.readyState === EventSource.CONNECTING) region.dataset.liveState = "lost"; });
   window.addEventListener("pagehide", () => source.close());
 }
 
@@ -52,16 +57,20 @@ function copyButtons() {
   }
 }
 
-// A filter shows only the lines of its target that contain the text.
+// A filter shows only the lines of its target that contain the text, and unfolds what is folded around them.
+function filter(input) {
+  const wanted = input.value.toLowerCase();
+  const target = document.getElementById(input.dataset.filter);
+  for (const line of target.querySelectorAll(".line")) {
+    line.hidden = wanted !== "" && !line.textContent.toLowerCase().includes(wanted);
+    if (wanted && !line.hidden) for (let at = line.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+  }
+}
+
 function filters() {
   for (const input of document.querySelectorAll("input[data-filter]")) {
     input.hidden = false;
-    input.addEventListener("input", () => {
-      const wanted = input.value.toLowerCase();
-      for (const line of document.querySelectorAll(`#${CSS.escape(input.dataset.filter)} .line`)) {
-        line.hidden = wanted !== "" && !line.textContent.toLowerCase().includes(wanted);
-      }
-    });
+    input.addEventListener("input", () => filter(input));
   }
 }
 
