@@ -1,0 +1,242 @@
+//! How one job looks: its head, the log in the middle, and the facts beside it.
+
+use maud::{Markup, html};
+use rave_core::job::{JobState, Status};
+use rave_core::time::Timestamp;
+use rave_http::component;
+
+use super::base::{Base, People, short};
+use super::words;
+use crate::model::{Artifact, Job, Pipeline, Runner};
+
+/// A job with everything its page shows, the log excepted.
+pub(super) struct JobView {
+    pub(super) base: Base,
+    pub(super) job: Job,
+    pub(super) pipeline: Pipeline,
+    /// The present tries of the pipeline's jobs.
+    pub(super) siblings: Vec<Job>,
+    /// All tries of this job, the oldest first.
+    pub(super) tries: Vec<Job>,
+    /// Names of the jobs that have not let it go.
+    pub(super) before: Vec<String>,
+    pub(super) stuck: Option<&'static str>,
+    pub(super) runner: Option<Runner>,
+    pub(super) artifacts: Vec<Artifact>,
+    /// Whether artifacts expired or were erased.
+    pub(super) artifacts_gone: bool,
+    pub(super) people: People,
+    pub(super) commit_title: String,
+    pub(super) now: Timestamp,
+}
+
+/// The log as far as it is shown.
+pub(super) struct LogView {
+    pub(super) lines: Markup,
+    /// The line that is not complete.
+    pub(super) unfinished: String,
+    /// How many bytes before the first line are not shown.
+    pub(super) skipped: u64,
+    /// Whether nothing more will come.
+    pub(super) complete: bool,
+    /// Whether there is nothing at all.
+    pub(super) empty: bool,
+}
+
+/// The last, incomplete line of a log.
+pub(super) fn unfinished(html: &str) -> String {
+    format!("<div id=\"log-unfinished\">{html}</div>")
+}
+
+impl JobView {
+    /// The whole page. `live` is where its changes come from while it is not finished.
+    pub(super) fn page(&self, log: Option<&LogView>, live: Option<&str>) -> Markup {
+        html! {
+            div.wide.job-page data-live=[live] {
+                (self.head())
+                (self.side())
+                @match log {
+                    Some(log) => (self.log(log)),
+                    None => (component::alert("warn", "This log was written in debug mode and may hold secrets: only developers of the project may read it.")),
+                }
+            }
+        }
+    }
+
+    /// Returns the parts that change, by the id of their element.
+    pub(super) fn fragments(&self) -> Vec<(String, String)> {
+        vec![
+            ("job-head".to_owned(), self.head().into_string()),
+            ("job-side".to_owned(), self.side().into_string()),
+        ]
+    }
+
+    fn head(&self) -> Markup {
+        let job = &self.job;
+        let before: Vec<&str> = self.before.iter().map(String::as_str).collect();
+        let newest = self.tries.last().filter(|it| it.id != job.id);
+        html! {
+            header.ci-head #job-head {
+                div.head {
+                    (component::status_badge(job.status()))
+                    h1 { (job.name) }
+                    @if job.allow_failure { span.tag { "may fail" } }
+                    span.spring {}
+                    div.row.actions { (self.actions()) }
+                }
+                p.facts {
+                    span { "Job " strong { "#" (job.id) } }
+                    span { "Pipeline " a href=(self.base.pipeline(job.pipeline)) { "#" (job.pipeline) } }
+                    span { "Branch " a.ref href=(self.base.tree(&self.pipeline.ref_name)) { (self.pipeline.ref_name) } }
+                    span { "Commit " a.mono href=(self.base.commit(&self.pipeline.sha)) { (short(&self.pipeline.sha)) } " " span.hide-small { (self.commit_title) } }
+                    @if let Some(name) = self.people.name(job.user) { span { "By " (name) } }
+                }
+                @if let JobState::Failed(reason) = job.state {
+                    @let (sentence, hint) = words::failure(job, reason);
+                    div.alert.bad role="status" { strong { (sentence) "." } " " (hint) }
+                } @else if let Some(waiting) = words::waiting(job, &before, self.stuck) {
+                    div.alert.(if self.stuck.is_some() { "warn" } else { "info" }) role="status" {
+                        (waiting) "."
+                        @if let JobState::Scheduled { at } = job.state { " It starts " (component::time(at)) "." }
+                    }
+                }
+                @if let Some(newest) = newest {
+                    div.alert.info { "A newer try took this job's place: " a href=(self.base.job(newest.id)) { "#" (newest.id) } " " (component::status_badge(newest.status())) }
+                }
+            }
+        }
+    }
+
+    fn actions(&self) -> Markup {
+        let job = &self.job;
+        let address = self.base.job(job.id);
+        html! {
+            @if self.base.may_run {
+                @if job.is_playable() { (self.base.button(&format!("{address}/play"), "Start", "primary", None)) }
+                @if job.is_retryable() { (self.base.button(&format!("{address}/retry"), "Retry", "primary", None)) }
+                @if job.is_cancelable() { (self.base.button(&format!("{address}/cancel"), "Cancel", "danger", None)) }
+                @if job.is_erasable() { (self.base.button(&format!("{address}/erase"), "Erase", "danger", Some("Erase the log and the artifacts of this job? This cannot be undone."))) }
+            }
+        }
+    }
+
+    fn side(&self) -> Markup {
+        html! {
+            aside.side #job-side {
+                (self.facts())
+                (self.artifact_list())
+                @if self.tries.len() > 1 { (self.try_list()) }
+                (self.sibling_list())
+            }
+        }
+    }
+
+    fn facts(&self) -> Markup {
+        let job = &self.job;
+        html! {
+            dl.card {
+                @if let Some(millis) = job.duration_ms(self.now) { dt { "Duration" } dd { (component::duration(millis)) } }
+                @if let Some(millis) = job.queued_ms(self.now) { dt { "Queued" } dd { (component::duration(millis)) } }
+                @if let Some(at) = job.started_at { dt { "Started" } dd { (component::time(at)) } }
+                @if let Some(at) = job.finished_at { dt { "Finished" } dd { (component::time(at)) } }
+                dt { "Stage" } dd { (job.stage) }
+                @if let Some(runner) = &self.runner { dt { "Runner" } dd { "#" (runner.id) " " (runner.description) } }
+                dt { "Timeout" } dd { (component::duration(job.timeout_ms)) }
+                @if let Some(code) = job.exit_code { dt { "Exit code" } dd { (code) } }
+                @if !job.tags.is_empty() { dt { "Tags" } dd { @for tag in &job.tags { span.tag { (tag) } " " } } }
+                @if job.trace_bytes > 0 { dt { "Log" } dd { (component::size(job.trace_bytes)) } }
+                @if let Some(at) = job.erased_at { dt { "Erased" } dd { (component::time(at)) } }
+            }
+        }
+    }
+
+    fn artifact_list(&self) -> Markup {
+        let address = self.base.job(self.job.id);
+        html! {
+            @if !self.artifacts.is_empty() {
+                div.card {
+                    h2 { "Artifacts" }
+                    @for it in &self.artifacts {
+                        div.artifact {
+                            @if it.is_archive() {
+                                p { strong { (it.filename) } " " span.muted { (component::size(it.size_bytes)) } }
+                                p.row {
+                                    a.button.small href={ (address) "/artifacts/browse" } { "Browse" }
+                                    a.button.small href={ (address) "/artifacts/download" } { "Download" }
+                                }
+                            } @else {
+                                p { a href={ (address) "/artifacts/download?file_type=" (it.file_type) } { (it.file_type) } " " span.muted { (component::size(it.size_bytes)) } }
+                            }
+                            @if let Some(at) = it.expire_at { p.muted { @if at < self.now { "Expired " } @else { "Expires " } (component::time(at)) } }
+                        }
+                    }
+                }
+            } @else if self.artifacts_gone {
+                div.card { h2 { "Artifacts" } p.muted { "They expired or were erased. Retry the job to make them again." } }
+            }
+        }
+    }
+
+    fn try_list(&self) -> Markup {
+        html! {
+            nav.card aria-label="Tries" {
+                h2 { "Tries" }
+                ul.plain { @for it in &self.tries { (self.link(it, &format!("#{}", it.id))) } }
+            }
+        }
+    }
+
+    fn sibling_list(&self) -> Markup {
+        let mut stages: Vec<(usize, &str)> = self.siblings.iter().map(|it| (it.stage_index, it.stage.as_str())).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        html! {
+            nav.card.siblings aria-label="Jobs of the pipeline" {
+                h2 { a href=(self.base.pipeline(self.job.pipeline)) { "Pipeline #" (self.job.pipeline) } }
+                @for (index, stage) in stages {
+                    h3 { (stage) }
+                    ul.plain { @for it in self.siblings.iter().filter(|it| it.stage_index == index) { (self.link(it, &it.name)) } }
+                }
+            }
+        }
+    }
+
+    fn link(&self, job: &Job, label: &str) -> Markup {
+        html! {
+            li { a href=(self.base.job(job.id)) aria-current=[(job.id == self.job.id).then_some("page")] { (component::status_dot(job.status())) span { (label) } } }
+        }
+    }
+
+    fn log(&self, log: &LogView) -> Markup {
+        let address = self.base.job(self.job.id);
+        html! {
+            section.log aria-label="Log" data-follow[!log.complete] {
+                div.log-bar {
+                    input type="search" placeholder="Filter lines" aria-label="Filter lines" data-filter="log" hidden;
+                    span.spring {}
+                    @if self.job.trace_bytes > 0 { a href={ (address) "/raw" } { "Raw" } }
+                    a href="#log-end" { "Jump to end" }
+                }
+                @if log.skipped > 0 {
+                    p.note { "The first " (component::size(log.skipped)) " are not shown. " a href={ (address) "/raw" } { "Open the raw log" } }
+                }
+                div #log {
+                    @if log.empty && log.complete { p.note { (self.nothing()) } }
+                    @if !log.complete && log.empty { p.note { "The log appears here as soon as the job writes to it." noscript { " Reload the page to see it." } } }
+                    div #log-lines { (log.lines) }
+                    (maud::PreEscaped(unfinished(&log.unfinished)))
+                }
+                div #log-end { @if !log.complete { noscript { p.note { "The job goes on: reload the page to see more." } } } }
+            }
+        }
+    }
+
+    fn nothing(&self) -> &'static str {
+        match self.job.status() {
+            _ if self.job.erased_at.is_some() => "The log was erased.",
+            Status::Skipped => "The job was skipped and has no log.",
+            Status::Canceled => "The job was canceled before it wrote a log.",
+            _ => "The job wrote no log.",
+        }
+    }
+}

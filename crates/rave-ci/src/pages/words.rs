@@ -1,0 +1,166 @@
+//! What pages say about the state of jobs, in sentences.
+
+use rave_core::job::{FailureReason, JobState, Status};
+use rave_core::time::Timestamp;
+use rave_http::component;
+
+use crate::model::Job;
+
+/// Returns why a job failed, as a sentence and what to do about it.
+pub(super) fn failure(job: &Job, reason: FailureReason) -> (String, &'static str) {
+    use FailureReason as R;
+    let (sentence, hint) = match reason {
+        R::ScriptFailure => match job.exit_code {
+            Some(code) => return (exit_code(code), exit_hint(code)),
+            None => ("The script failed", "The end of the log says where."),
+        },
+        R::StuckOrTimeoutFailure => (
+            "No runner took the job in time, or its runner fell silent",
+            "Check that a runner with the job's tags is online, then retry.",
+        ),
+        R::JobExecutionTimeout => {
+            let limit = component::duration(job.timeout_ms);
+            return (
+                format!("The job ran longer than its limit of {limit}"),
+                "Raise `timeout` in the file, or find out what hangs.",
+            );
+        }
+        R::RunnerSystemFailure => (
+            "The runner could not run the job",
+            "The log says what it lacked; it is rarely the script's fault. Retry, or look at the runner.",
+        ),
+        R::RunnerUnsupported => (
+            "The runner lacks a feature that the job needs",
+            "Update the runner, or send the job to another one by `tags`.",
+        ),
+        R::MissingDependencyFailure => (
+            "Artifacts of a job before it are gone",
+            "They expired or were erased: retry the job that made them first.",
+        ),
+        R::TraceSizeExceeded => (
+            "The log grew beyond the server's limit",
+            "Write less to it, or write to a file and keep that as an artifact.",
+        ),
+        R::ImagePullFailure => (
+            "The image could not be pulled",
+            "Check its name and whether the runner may read its registry.",
+        ),
+        R::RunnerConfigurationError => (
+            "The runner is not configured for this job",
+            "The log says what is missing.",
+        ),
+        R::RunnerExternalDependencyFailure => (
+            "Something that the runner relies on failed",
+            "Retry; if it happens again, look at the runner's host.",
+        ),
+        R::RunnerInterrupted => (
+            "The runner's host went away while the job ran",
+            "Retry the job.",
+        ),
+        R::NoUpdatesRunning => (
+            "The runner stopped reporting while the job ran",
+            "Its host may have lost power or network. Retry the job.",
+        ),
+        R::ApiFailure => (
+            "The runner could not talk to the server",
+            "Retry; if it happens again, look at the runner's own log.",
+        ),
+        R::SchedulerFailure => ("The job could not be scheduled", "Retry the job."),
+        R::UnknownFailure => (
+            "The job failed for a reason that its runner did not name",
+            "The end of the log may say more.",
+        ),
+    };
+    (sentence.to_owned(), hint)
+}
+
+fn exit_code(code: i64) -> String {
+    match code {
+        137 => "The script was killed (exit code 137)".to_owned(),
+        143 => "The script was told to stop (exit code 143)".to_owned(),
+        code => format!("The script ended with exit code {code}"),
+    }
+}
+
+fn exit_hint(code: i64) -> &'static str {
+    match code {
+        126 => "A file that was called is not executable.",
+        127 => "A command was not found: is it installed where the job runs?",
+        137 => "Most often it used more memory than it was allowed.",
+        _ => "The end of the log says where.",
+    }
+}
+
+/// Returns why a job does not run yet. `before` are the names of the jobs that have not let it go, `stuck` says why no
+/// runner takes it.
+pub(super) fn waiting(job: &Job, before: &[&str], stuck: Option<&str>) -> Option<String> {
+    match job.state {
+        JobState::Created if before.is_empty() => Some("Waits for its turn".to_owned()),
+        JobState::Created => Some(format!("Waits for {}", list(before))),
+        JobState::Manual => Some("Waits for somebody to start it".to_owned()),
+        JobState::Scheduled { .. } => Some("Waits for its time".to_owned()),
+        JobState::Pending => Some(stuck.unwrap_or("Waits for a free runner").to_owned()),
+        JobState::Assigned { .. } => Some("A runner is about to start it".to_owned()),
+        JobState::Canceling { .. } => Some("Is being stopped".to_owned()),
+        JobState::Running { .. }
+        | JobState::Success
+        | JobState::Failed(_)
+        | JobState::Canceled
+        | JobState::Skipped => None,
+    }
+}
+
+/// Joins names as in `a, b and 3 more`.
+fn list(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] if first.len() < 4 => format!("{} and {last}", first.join(", ")),
+        [a, b, c, rest @ ..] => format!("{a}, {b}, {c} and {} more", rest.len()),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Returns what ended without success, in one sentence, for rows of lists.
+pub(super) fn outcome(job: &Job) -> Option<String> {
+    match job.state {
+        JobState::Failed(reason) => Some(failure(job, reason).0),
+        JobState::Skipped => Some("Was skipped because of the jobs before it".to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns how long a job ran or has run so far, empty before it starts.
+pub(super) fn ran(job: &Job, now: Timestamp) -> String {
+    job.duration_ms(now).map(component::duration).unwrap_or_default()
+}
+
+/// Returns the word for a status in a sentence such as "passed in 12s".
+pub(super) fn past(status: Status) -> &'static str {
+    match status {
+        Status::Success => "Passed",
+        Status::Failed => "Failed",
+        Status::Canceled => "Canceled",
+        Status::Skipped => "Skipped",
+        Status::Running => "Running",
+        Status::Canceling => "Stopping",
+        Status::Pending => "Pending",
+        Status::Created => "Created",
+        Status::Manual => "Waits for a person",
+        Status::Scheduled => "Scheduled",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_joined_as_people_write_them() {
+        let check = |names: &[&str], expected| assert_eq!(list(names), expected);
+        check(&["a"], "a");
+        check(&["a", "b"], "a and b");
+        check(&["a", "b", "c", "d"], "a, b, c and d");
+        check(&["a", "b", "c", "d", "e", "f"], "a, b, c and 3 more");
+    }
+}
