@@ -1,18 +1,21 @@
 //! Typed keywords to a plan: which jobs the event gets, and with what.
 
+mod budget;
 mod candidates;
 mod checks;
 mod rules;
+mod workflow;
 
+use self::budget::{Budget, weight, weight_of_variables};
 use self::candidates::{Candidate, Candidates};
 use self::rules::Decision;
+use self::workflow::Workflow;
 use crate::entry::{Config, JobKind, NeedEntry, overlay};
 use crate::expand::{Unknown, expand, expand_with};
 use crate::facts::Facts;
 use crate::report::Report;
 use crate::scope::Scope;
-use crate::yaml::{TEXT_PER_NODE, TOO_BIG};
-use crate::{AutoCancel, Environment, JobPlan, Need, Outcome, Plan, Variable};
+use crate::{Environment, JobPlan, Need, Outcome, Plan, Variable};
 
 /// Plans the pipeline. `None` after errors.
 pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> Option<Outcome> {
@@ -30,7 +33,7 @@ pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> O
         candidates: &candidates,
         variables: &workflow.variables,
     };
-    let mut budget = Budget(facts.limits.nodes);
+    let mut budget = Budget::new(facts.limits.nodes);
     let mut decided = Vec::with_capacity(candidates.all.len());
     for candidate in &candidates.all {
         let decision = planner.decide(candidate);
@@ -87,115 +90,6 @@ fn needed_names(job: &JobPlan) -> Vec<&str> {
         .flatten()
         .map(|it| it.job.as_str())
         .collect()
-}
-
-/// How much of a plan may still be made. Copies and defaults multiply what a small file says.
-struct Budget(usize);
-
-impl Budget {
-    fn take(
-        &mut self,
-        weight: usize,
-        candidate: &Candidate<'_>,
-        report: &mut Report,
-    ) -> Option<()> {
-        match self.0.checked_sub(weight) {
-            Some(left) => self.0 = left,
-            None => {
-                report.error(candidate.job.span, TOO_BIG);
-                return None;
-            }
-        }
-        Some(())
-    }
-}
-
-fn weight_of_texts<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
-    texts
-        .into_iter()
-        .map(|it| 1 + it.len() / TEXT_PER_NODE)
-        .sum()
-}
-
-fn weight_of_variables(variables: &[Variable]) -> usize {
-    weight_of_texts(variables.iter().flat_map(|it| [&it.key, &it.value]))
-}
-
-fn weight(job: &JobPlan) -> usize {
-    let lines = job
-        .script
-        .iter()
-        .chain(&job.after_script)
-        .chain(&job.pre_get_sources_script);
-    let artifacts = job
-        .artifacts
-        .iter()
-        .flat_map(|it| it.paths.iter().chain(&it.exclude));
-    let reports = job
-        .artifacts
-        .iter()
-        .flat_map(|it| &it.reports)
-        .flat_map(|it| &it.paths);
-    let caches = job
-        .cache
-        .iter()
-        .flat_map(|it| it.paths.iter().chain(&it.fallback_keys));
-    let needs = job
-        .needs
-        .iter()
-        .flatten()
-        .map(|it| &it.job)
-        .chain(job.dependencies.iter().flatten());
-    let names = job
-        .tags
-        .iter()
-        .chain(&job.resource_group)
-        .chain(job.environment.as_ref().map(|it| &it.name));
-    weight_of_texts(
-        lines
-            .chain(artifacts)
-            .chain(reports)
-            .chain(caches)
-            .chain(needs)
-            .chain(names),
-    ) + weight_of_variables(&job.variables)
-}
-
-/// What the workflow decides for the whole pipeline.
-struct Workflow {
-    name: Option<String>,
-    /// Root variables with those of the matching rule.
-    variables: Vec<Variable>,
-    auto_cancel: AutoCancel,
-}
-
-impl Workflow {
-    /// Returns `None` if there is to be no pipeline.
-    fn decide(config: &Config, facts: &Facts<'_>) -> Option<Self> {
-        let mut variables = config.variables.clone();
-        let mut auto_cancel = config.workflow.auto_cancel;
-        if let Some(rules) = &config.workflow.rules {
-            let scope = Scope::new(&[], &config.variables, facts.event);
-            let rule = rules::first_match(rules, &scope, facts)?;
-            if rules::is_never(rule) {
-                return None;
-            }
-            auto_cancel = rule.auto_cancel.unwrap_or(auto_cancel);
-            overlay(&mut variables, &rule.variables);
-        }
-        let scope = Scope::new(&[], &variables, facts.event);
-        let name = config.workflow.name.as_ref().map(|it| {
-            expand(it, &scope.expanded().variables, Unknown::Empty)
-                .trim()
-                .to_owned()
-        });
-        let name = name.filter(|it| !it.is_empty());
-        Some(Self {
-            name,
-            variables,
-            auto_cancel,
-        })
-    }
 }
 
 struct Planner<'a> {

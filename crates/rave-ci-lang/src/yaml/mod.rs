@@ -1,5 +1,6 @@
 //! YAML as GitLab reads it: version 1.1 scalars, aliases, merge keys, `!reference`; every node knows its place.
 
+mod events;
 mod load;
 mod node;
 mod scalar;
