@@ -207,18 +207,33 @@ impl Includer<'_, '_> {
         Some(false)
     }
 
+    /// Returns a path for people to read: values of masked variables may be part of it.
+    fn shown(&self, path: &str) -> String {
+        let event = self.facts.event;
+        let variables = event
+            .predefined
+            .iter()
+            .chain(&event.project_variables)
+            .chain(&event.pipeline_variables);
+        let masked = variables.filter(|it| it.masked && !it.value.is_empty());
+        masked.fold(path.to_owned(), |path, it| {
+            path.replace(&it.value, "[MASKED]")
+        })
+    }
+
     fn file(&mut self, item: &Node, path: &str) -> Option<Mapping> {
         self.files += 1;
         let limit = self.facts.limits.includes;
+        let shown = self.shown(path);
         let problem = if self.files > limit {
             format!("Maximum of {limit} nested includes are allowed!")
         } else if !path.ends_with(".yml") && !path.ends_with(".yaml") {
-            format!("Included file `{path}` does not have YAML extension!")
+            format!("Included file `{shown}` does not have YAML extension!")
         } else {
             match self.facts.tree.read(path) {
-                None => format!("Local file `{path}` does not exist!"),
-                Some(text) if text.trim().is_empty() => format!("Local file `{path}` is empty!"),
-                Some(text) => return self.text(path, &text),
+                None => format!("Local file `{shown}` does not exist!"),
+                Some(text) if text.trim().is_empty() => format!("Local file `{shown}` is empty!"),
+                Some(text) => return self.text(&shown, &text),
             }
         };
         self.report.error(item.span, problem);
@@ -242,6 +257,12 @@ impl Includer<'_, '_> {
             }
         }
     }
+}
+
+fn only_comments(text: &str) -> bool {
+    text.lines()
+        .map(str::trim)
+        .all(|it| it.is_empty() || it.starts_with('#'))
 }
 
 /// Shows a flat map as JSON, cut short.

@@ -2,6 +2,8 @@
 
 use insta::assert_snapshot;
 
+use rave_ci_lang::Variable;
+
 use crate::{Commit, compile_in, errors, errors_in, push};
 
 /// Checks the first message of a job `a` that has `script: x` and these lines.
@@ -644,6 +646,23 @@ fn includes() {
     check(
         "[{local: ok.yml, rules: x}]",
         ".gitlab-ci.yml:1:34: include:rules config should be an array",
+    );
+    let comments = Commit::default().with("c.yml", "# x\n");
+    assert_eq!(
+        errors_in("include: c.yml", &comments),
+        "c.yml:1:1: Included file `c.yml` does not have valid YAML syntax!"
+    );
+    let mut event = push();
+    event.project_variables = vec![Variable {
+        key: "KEY".into(),
+        value: "hunter2".into(),
+        masked: true,
+        ..Variable::default()
+    }];
+    let hidden = compile_in("include: 'ci/$KEY.yml'", &event, &Commit::default()).unwrap_err();
+    assert_eq!(
+        hidden.to_string(),
+        ".gitlab-ci.yml:1:10: Local file `ci/[MASKED].yml` does not exist!"
     );
     let endless = Commit::default().with("a.yml", "include: a.yml");
     assert!(
