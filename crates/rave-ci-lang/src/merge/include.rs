@@ -251,8 +251,12 @@ impl Includer<'_, '_> {
                 self.expand(document.content)
             }
             Err(error) => {
-                self.report
-                    .error(error.span, format!("`{path}`: {}", error.message));
+                let message = if only_comments(text) {
+                    format!("Included file `{path}` does not have valid YAML syntax!")
+                } else {
+                    format!("`{path}`: {}", error.message)
+                };
+                self.report.error(error.span, message);
                 None
             }
         }

@@ -281,3 +281,54 @@ fn a_plan_survives_storage() {
     let text = serde_json::to_string(&compiled).unwrap();
     assert_eq!(serde_json::from_str::<Compiled>(&text).unwrap(), compiled);
 }
+
+#[test]
+fn an_everyday_file_plans_without_notices() {
+    let text = r#"
+workflow:
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "merge_request_event"
+    - if: $CI_COMMIT_BRANCH
+stages: [lint, build, test, release]
+default:
+  tags: [linux]
+  retry: {max: 1, when: [runner_system_failure, stuck_or_timeout_failure]}
+.cache: &cache
+  cache:
+    key: {files: [configure.ac]}
+    paths: [.ccache/]
+lint:
+  stage: lint
+  script:
+    - shellcheck *.sh || true
+  allow_failure: true
+build:
+  <<: *cache
+  stage: build
+  script: |
+    ./configure
+    make -j"$(nproc)"
+  artifacts: {paths: [src/hello], expire_in: 1 week}
+test:
+  stage: test
+  needs: [build]
+  script: [make check]
+  artifacts: {when: always, paths: ["*.log"]}
+release:
+  stage: release
+  needs: [test]
+  script: [make dist]
+  rules:
+    - if: $CI_COMMIT_TAG
+    - if: $CI_COMMIT_BRANCH == "main"
+      when: manual
+"#;
+    let compiled = compiled(text);
+    assert_eq!(compiled.notices, []);
+    assert_snapshot!(summary(&crate::plan_of(compiled)), @r#"
+    lint: lint ["shellcheck *.sh || true"]
+    build: build ["./configure\nmake -j\"$(nproc)\"\n"]
+    test: test needs ["build"] ["make check"]
+    release: release needs ["test"] ["make dist"]
+    "#);
+}
