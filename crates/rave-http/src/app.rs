@@ -1,5 +1,6 @@
 //! What all requests share, and the layers that every request passes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,8 +14,10 @@ use rave_core::port::{Authenticator, Directory, PortError};
 use rave_core::time::Clock;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
-use crate::address::Dialect;
+use crate::address::{self, Dialect};
+use crate::caller::Peer;
 use crate::error::{self, HttpError};
 use crate::metrics::Metrics;
 use crate::routes::Routes;
@@ -83,6 +86,16 @@ impl Shared {
 pub struct App {
     pub(crate) router: Router,
     pub(crate) shared: Arc<Shared>,
+}
+
+impl App {
+    /// Answers one request from `peer`, as [`crate::server::serve`] does for each of a connection.
+    pub async fn answer(&self, request: Request, peer: SocketAddr) -> Response {
+        let mut request = address::rewrite(request, self.shared.prefix());
+        request.extensions_mut().insert(Peer(peer));
+        let Ok(response) = self.router.clone().oneshot(request).await;
+        response
+    }
 }
 
 /// Joins the parts' routes with those of this crate and puts the layers around them.

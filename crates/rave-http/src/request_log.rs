@@ -38,7 +38,7 @@ pub async fn log(
     let path = request
         .extensions()
         .get::<OriginalPath>()
-        .map_or_else(String::new, |it| it.0.clone());
+        .map_or_else(String::new, |it| shown(&it.0).to_owned());
     let span = tracing::info_span!("request", request.id = %id, trace.id = %trace.trace_id(), http.method = %method, http.path = %path);
     let start = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
@@ -57,6 +57,15 @@ pub async fn log(
         response.headers_mut().insert("traceparent", value);
     }
     response
+}
+
+/// Hides what of a path is a secret: a claim link works for whoever reads it first.
+fn shown(path: &str) -> &str {
+    if path.starts_with("/-/claim/") {
+        "/-/claim/[redacted]"
+    } else {
+        path
+    }
 }
 
 fn inherited(headers: &HeaderMap) -> Option<TraceContext> {

@@ -1,5 +1,6 @@
 //! Listening: connections, and an end that lets running requests finish.
 
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
@@ -9,11 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use tower::ServiceExt as _;
 
-use crate::address;
 use crate::app::App;
-use crate::caller::Peer;
 
 /// How long a connection may take to send a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,10 +52,11 @@ pub async fn serve(listener: TcpListener, app: App) -> io::Result<()> {
         let _ = stream.set_nodelay(true);
         let app = app.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let mut request =
-                address::rewrite(request.map(axum::body::Body::new), app.shared.prefix());
-            request.extensions_mut().insert(Peer(peer));
-            app.router.clone().oneshot(request)
+            let app = app.clone();
+            async move {
+                let request = request.map(axum::body::Body::new);
+                Ok::<_, Infallible>(app.answer(request, peer).await)
+            }
         });
         let connection = builder
             .serve_connection_with_upgrades(TokioIo::new(stream), service)
