@@ -90,33 +90,32 @@ fn keep_only_standard_streams() -> Result<(), String> {
 
 /// Makes the namespaces, and runs the second helper as their process 1.
 fn isolate(socket: &UnixStream, network: bool, privileged: bool) -> Result<ExitCode, String> {
-    let mut flags = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
-    if !network {
-        flags |= CloneFlags::CLONE_NEWNET;
-    }
     let (uid, gid) = (geteuid(), getegid());
-    if privileged {
-        unshare(flags).map_err(failed(
-            "the kernel refuses to make namespaces, although the runner is root",
-        ))?;
-    } else {
+    let what = match privileged {
+        true => "the kernel refuses to make namespaces, although the runner is root",
+        false => "the kernel refuses to make namespaces for an ordinary user",
+    };
+    if !privileged {
         // Being root over namespaces of one's own is what lets an ordinary user mount in them.
-        let what = "the kernel refuses to make namespaces for an ordinary user";
-        unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
+        unshare(CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
         map_ids(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
     }
-    sethostname("localhost").map_err(failed("cannot set the host name"))?;
     if !network {
-        // Without `ip` the loopback device stays down, which is less than promised but no less safe.
+        unshare(CloneFlags::CLONE_NEWNET).map_err(failed(what))?;
+        // Before there is a pid namespace, which would end with its first process. Without `ip`
+        // the loopback device stays down: less than promised, but no less safe.
         let up = Command::new("ip")
             .args(["link", "set", "lo", "up"])
             .stdin(Stdio::null())
             .status();
         drop(up);
     }
+    let flags = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    unshare(flags).map_err(failed(what))?;
+    sethostname("localhost").map_err(failed("cannot set the host name"))?;
     let stdin = OwnedFd::from(
         socket
             .try_clone()

@@ -343,16 +343,27 @@ async fn links_that_a_job_plants_do_not_lead_out() {
 async fn jobs_run_side_by_side_and_a_broken_server_is_waited_out() {
     let bench = Bench::start(|config| config.concurrency = 2).await;
     bench.server.break_requests(3);
-    // Each waits for the other, through the network, which both see.
-    let meet = |own: u16, other: u16| {
-        format!(
-            "python3 -c \"import socket,time\ns=socket.create_server(('127.0.0.1',{own}))\nend=time.time()+30\n\
-             while time.time()<end:\n try:\n  socket.create_connection(('127.0.0.1',{other})); break\n \
-             except OSError: time.sleep(.02)\nelse: raise SystemExit(9)\ntime.sleep(1)\""
-        )
-    };
-    bench.server.queue(job(1, &[&meet(47_111, 47_112)]), |_| {});
-    bench.server.queue(job(2, &[&meet(47_112, 47_111)]), |_| {});
+    for id in [1, 2] {
+        bench.server.queue(
+            job(id, &["echo ready", "until [ -e go ]; do sleep 0.02; done"]),
+            |_| {},
+        );
+    }
+    for id in [1, 2] {
+        bench
+            .server
+            .wait(id, |it| it.log().contains("\nready\n"))
+            .await;
+    }
+    for slot in ["0", "1"] {
+        let work = bench
+            .dir
+            .path()
+            .join("data/builds")
+            .join(slot)
+            .join("team/app");
+        std::fs::write(work.join("go"), "").expect("written");
+    }
     for id in [1, 2] {
         let done = bench.server.finished(id).await;
         assert_eq!(done.status, "success", "{}", done.log());
@@ -379,4 +390,71 @@ async fn a_refused_runner_says_so() {
         "{ended:?}"
     );
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_logs_in_without_the_token_on_disk_or_in_the_log() {
+    let bench = Bench::start(|_| {}).await;
+    let mut fetch = job(1, &["true"]);
+    let url = bench
+        .server
+        .url
+        .replace("http://", "http://gitlab-ci-token:glcbt-job-token-1@");
+    fetch["git_info"] = json!({"repo_url": format!("{url}/team/app.git"), "ref": "main", "sha": "0123456789abcdef"});
+    fetch["variables"] = json!([]);
+    let done = bench.run(fetch).await;
+    // The base64 of gitlab-ci-token:glcbt-job-token-1.
+    assert_eq!(
+        bench.server.git_logins(),
+        ["Basic Z2l0bGFiLWNpLXRva2VuOmdsY2J0LWpvYi10b2tlbi0x"],
+        "{}",
+        done.log()
+    );
+    assert_eq!(done.result["failure_reason"], "runner_system_failure");
+    let config =
+        std::fs::read_to_string(bench.dir.path().join("data/builds/0/team/app/.git/config"))
+            .expect("a config");
+    assert!(
+        config.contains("/team/app.git") && !config.contains("glcbt"),
+        "{config}"
+    );
+    assert!(!done.log().contains("glcbt-job"), "{}", done.log());
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_plants_for_git_does_not_run_in_the_next() {
+    let source = tempfile::tempdir().expect("a directory");
+    let commit = repository(source.path());
+    let bare = source.path().join("app.git");
+    let bench =
+        Bench::start(|config| sandbox(config, |it| it.read_only_paths.push(bare.clone()))).await;
+    let plant = [
+        "mkdir -p .git/hooks; printf '#!/bin/sh\\ntouch $PWD.tmp/planted; echo planted-hook\\n' > .git/hooks/post-checkout",
+        "chmod +x .git/hooks/post-checkout; cp .git/hooks/post-checkout .git/hooks/reference-transaction",
+        "git config core.fsmonitor 'echo planted-monitor >&2; false'; git config core.hooksPath .git/hooks",
+        "git config filter.evil.smudge 'echo planted-filter'; echo '* filter=evil' > .git/info/attributes || true",
+        "git checkout -q HEAD~0 2>&1 | grep planted-hook; rm hello.txt",
+    ];
+    let planted = bench.run(with_source(job(1, &plant), &bare, &commit)).await;
+    assert_eq!(
+        planted.status,
+        "success",
+        "the hook works where it was planted: {}",
+        planted.log()
+    );
+    let next = bench
+        .run(with_source(
+            job(2, &["cat hello.txt; [ ! -e $PWD.tmp/planted ]"]),
+            &bare,
+            &commit,
+        ))
+        .await;
+    assert_eq!(next.status, "success", "{}", next.log());
+    assert!(
+        !next.log().contains("planted-") && next.log().contains("hello from git"),
+        "{}",
+        next.log()
+    );
+    bench.stop().await;
 }

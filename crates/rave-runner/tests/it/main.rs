@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{ExecutorKind, Runner, RunnerConfig, RunnerError, SandboxPolicy};
@@ -54,7 +55,8 @@ impl Bench {
         let runner = Runner::new(config).expect("a runner");
         runner.verify().await.expect("the server knows the token");
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
-        let runner = TaskTracker::new().spawn(runner.run(shutdown.clone(), abort.clone()));
+        let run = runner.run(shutdown.clone(), abort.clone());
+        let runner = TaskTracker::new().spawn(run.inspect_err(|error| explain(error)));
         Self {
             server,
             dir,
@@ -80,6 +82,12 @@ impl Bench {
             .expect("the runner ends well");
         self.server.stop().await;
     }
+}
+
+/// Says why there is no runner, which a test that waits for a job does not know.
+#[expect(clippy::print_stdout, reason = "for whoever reads a failed test")]
+fn explain(error: &RunnerError) {
+    println!("the runner ended: {error:?}");
 }
 
 /// Makes a job without a repository.

@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{patch, post, put};
+use axum::routing::{get, patch, post, put};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -38,9 +38,12 @@ pub(crate) struct JobRecord {
     pub(crate) forget_at: Option<usize>,
     /// Answer the first final update by 202.
     pub(crate) delay_final: bool,
-    /// Uploads by type: the parameters, the file name and the content.
-    pub(crate) artifacts: BTreeMap<String, (HashMap<String, String>, String, Vec<u8>)>,
+    /// Uploads by type.
+    pub(crate) artifacts: BTreeMap<String, Uploaded>,
 }
+
+/// An upload: its parameters, its file name and its content.
+pub(crate) type Uploaded = (HashMap<String, String>, String, Vec<u8>);
 
 impl JobRecord {
     pub(crate) fn log(&self) -> String {
@@ -58,6 +61,7 @@ struct Inner {
     jobs: HashMap<i64, JobRecord>,
     requests: Vec<Value>,
     broken_requests: usize,
+    git_logins: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -89,6 +93,7 @@ impl TestServer {
             .route("/api/v4/jobs/{id}", put(update))
             .route("/api/v4/jobs/{id}/trace", patch(append))
             .route("/api/v4/jobs/{id}/artifacts", post(upload).get(download))
+            .route("/team/app.git/info/refs", get(git_refs))
             .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
             .with_state(shared.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -152,9 +157,19 @@ impl TestServer {
         self.shared.inner.lock().expect("not poisoned").requests[0].clone()
     }
 
+    /// Returns what git logged in with.
+    pub(crate) fn git_logins(&self) -> Vec<String> {
+        self.shared
+            .inner
+            .lock()
+            .expect("not poisoned")
+            .git_logins
+            .clone()
+    }
+
     /// Waits until a job's record satisfies `check`, and returns it.
     pub(crate) async fn wait(&self, id: i64, check: impl Fn(&JobRecord) -> bool) -> JobRecord {
-        let deadline = tokio::time::sleep(Duration::from_secs(120));
+        let deadline = tokio::time::sleep(Duration::from_secs(60));
         tokio::pin!(deadline);
         loop {
             let changed = self.shared.changed.notified();
@@ -398,4 +413,23 @@ async fn download(
         Some((_, _, content)) => content.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// Asks git who it is, remembers the answer, and has no repository.
+async fn git_refs(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let Some(login) = headers.get("Authorization") else {
+        return (
+            StatusCode::UNAUTHORIZED,
+            [("WWW-Authenticate", "Basic realm=\"test\"")],
+        )
+            .into_response();
+    };
+    let login = login.to_str().expect("text").to_owned();
+    shared
+        .inner
+        .lock()
+        .expect("not poisoned")
+        .git_logins
+        .push(login);
+    StatusCode::NOT_FOUND.into_response()
 }
