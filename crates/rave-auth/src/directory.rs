@@ -176,6 +176,8 @@ impl Directory for Auth {
         let viewer = Viewer::from(principal);
         let filter = NamespaceFilter {
             role: (!viewer.admin).then_some(Role::Maintainer),
+            // Administrators may write to the namespaces of other users too; a form need not offer those.
+            own: Some(user),
             ..NamespaceFilter::default()
         };
         let slice = Slice {
@@ -190,10 +192,7 @@ impl Directory for Auth {
             .await;
         let found = found.map_err(|it| port_error("listing namespaces", it))?;
         let all = found.items.into_iter().map(|(it, _)| it.summary());
-        // Administrators may write to the namespaces of other users too; a form need not offer those.
-        let mut list: Vec<NamespaceSummary> = all
-            .filter(|it| it.owner.is_none_or(|owner| owner == user))
-            .collect();
+        let mut list: Vec<NamespaceSummary> = all.collect();
         list.sort_by_key(|it| it.owner.is_none());
         Ok(list)
     }

@@ -47,6 +47,8 @@ pub(crate) struct NamespaceFilter {
     /// Only those that are directly below this one.
     pub(crate) parent: Option<NamespaceId>,
     pub(crate) top_level: bool,
+    /// Of the namespaces of users only this user's.
+    pub(crate) own: Option<UserId>,
 }
 
 /// What a path leads to.
@@ -245,6 +247,10 @@ pub(crate) fn list_namespaces(
     }
     if let Some(parent) = filter.parent {
         conditions.push(format!("n.parent_id = {}", bind.add(parent.0)));
+    }
+    if let Some(user) = filter.own {
+        let user = bind.add(user.0);
+        conditions.push(format!("(n.owner_id IS NULL OR n.owner_id = {user})"));
     }
     if let Some(search) = &filter.search {
         let pattern = bind.add(anywhere(search));

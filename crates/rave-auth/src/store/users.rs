@@ -40,6 +40,8 @@ pub(crate) struct UserRow<'a> {
 pub(crate) struct UserFilter {
     pub(crate) username: Option<String>,
     pub(crate) search: Option<String>,
+    /// Whether the search finds e-mail addresses, which are not for everybody.
+    pub(crate) by_email: bool,
     pub(crate) active: Option<bool>,
     pub(crate) admin: Option<bool>,
     pub(crate) oldest_first: bool,
@@ -198,11 +200,15 @@ pub(crate) fn list_users(
         ));
     }
     if let Some(search) = &filter.search {
-        let (pattern, exact) = (bind.add(anywhere(search)), bind.add(search.to_lowercase()));
-        // An e-mail address is only found whole: a search must not be a way to collect addresses.
-        conditions.push(format!(
-            "(u.username_key LIKE {pattern} ESCAPE '\\' OR lower(u.name) LIKE {pattern} ESCAPE '\\' OR u.email_key = {exact})"
-        ));
+        let pattern = bind.add(anywhere(search));
+        let mut columns = vec!["u.username_key", "lower(u.name)"];
+        if filter.by_email {
+            columns.push("u.email_key");
+        }
+        let fits = columns
+            .iter()
+            .map(|it| format!("{it} LIKE {pattern} ESCAPE '\\'"));
+        conditions.push(format!("({})", fits.collect::<Vec<_>>().join(" OR ")));
     }
     if let Some(active) = filter.active {
         conditions.push(format!(
