@@ -1,0 +1,129 @@
+"""`rave runner` on a machine of its own: its good days, its wrong tokens and its sudden death."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import secrets
+from harness.gate import Gates
+from harness.runner import RemoteRunner
+from harness.server import Server
+from harness.wait import wait_for
+from harness.world import World, unique
+from harness.processes import processes
+
+Make = Callable[..., Server]
+# The embedded runner would take the jobs; a lost runner should be noticed soon.
+CONFIG = "[runner]\nembedded = false\n[ci]\nlost_runner_secs = 15\n"
+
+
+@pytest.fixture
+def lonely(own_server: Make, scratch: Path) -> World:
+    """A server that runs no jobs itself."""
+    return World(own_server(config=CONFIG).start(), scratch)
+
+
+def runner_token(world: World, **settings: object) -> str:
+    made = world.root.post("/user/runners", json={"runner_type": "instance_type", **settings})
+    assert made.status_code == 201, made.text
+    return secrets.note(made.json()["token"])
+
+
+def test_a_remote_runner_does_the_work(lonely: World, gates: Gates) -> None:
+    word = unique("remote")
+    yaml = f"""
+stages: [build, test]
+build:
+  stage: build
+  script: [echo built > file, {gates.wait_command(word)}]
+  artifacts: {{paths: [file]}}
+test:
+  stage: test
+  tags: [remote]
+  script: cat file
+"""
+    run = lonely.ci(yaml)
+    run.wait_for_job("build", "pending")
+    token = runner_token(lonely, tag_list=["remote"], run_untagged=True, description="far away")
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, token) as runner:
+        gates.wait_for_arrival(word)
+        job = run.wait_for_job("build", "running")
+        assert job.runner["description"] == "far away"
+        gates.open(word)
+        run.end("success")
+        assert "\nbuilt" in run.trace("test").replace("\r", "")
+        assert runner.stop() == 0, runner.log()
+    listed = lonely.root.get("/runners/all").json()
+    assert [it["description"] for it in listed] == ["far away"]
+
+
+def test_a_shell_runner_is_an_explicit_choice(lonely: World) -> None:
+    run = lonely.ci("work:\n  script: [pwd, 'test -d \"$CI_PROJECT_DIR/.git\"', 'echo shared $CI_SHARED_ENVIRONMENT']\n")
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, runner_token(lonely), "--executor", "shell"):
+        run.end("success")
+    assert "shared true" in run.trace("work")
+
+
+def test_a_runner_that_is_told_to_stop_finishes_its_job(lonely: World, gates: Gates) -> None:
+    word = unique("drain")
+    run = lonely.ci(f"work:\n  script: {gates.wait_command(word)}\n")
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, runner_token(lonely)) as runner:
+        gates.wait_for_arrival(word)
+        runner.process.terminate()
+        wait_for("the runner to say so", lambda: "taking no more jobs" in runner.log())
+        gates.open(word)
+        run.end("success")
+        assert runner.process.wait(30) == 0, runner.log()
+
+
+def test_a_runner_that_dies_loses_no_job(lonely: World, gates: Gates) -> None:
+    """Its lease ends, the job is tried again, and another runner does it."""
+    word = unique("death")
+    marker = f"rave-orphan-{os.getpid()}-{word}"
+    yaml = f"work:\n  script: ['{gates.tell_command(word, 'try')}', (exec -a {marker} sleep 120) &, {gates.wait_command(word)}]\n"
+    run = lonely.ci(yaml)
+    token = runner_token(lonely)
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, token) as runner:
+        gates.wait_for_arrival(word)
+        runner.kill()
+    died = time.monotonic()
+    wait_for("the dead runner's processes to end", lambda: not processes(marker), 20, lambda: processes(marker))
+    wait_for("the job to be given up", lambda: run.job("work").status in ("pending", "failed"), 45, run.describe)
+    assert time.monotonic() - died < 45
+    gates.open(word)
+    if run.job("work").status == "failed":
+        assert run.job("work").failure_reason in ("runner_system_failure", "stuck_or_timeout_failure", "no_updates_running", "runner_interrupted")
+        run.job("work").retry()
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, token):
+        run.end("success")
+    assert gates.heard(word) == 2
+
+
+@pytest.mark.parametrize("token", ["glrt-" + "x" * 32, "nonsense"])
+def test_a_wrong_token_ends_the_runner_with_a_hint(world: World, token: str) -> None:
+    with RemoteRunner(world.directory("runner"), world.server.url, token) as runner:
+        assert runner.process.wait(30) == 1
+        log = runner.log()
+    assert "error: the server does not accept this runner" in log and "hint: check --url and --token" in log
+    assert token not in log
+
+
+def test_an_address_without_a_server_is_named(scratch: Path, world: World) -> None:
+    with RemoteRunner(world.directory("runner"), "http://127.0.0.1:1", "glrt-" + "y" * 32) as runner:
+        assert runner.process.wait(60) == 1
+        assert "127.0.0.1:1" in runner.log() and "hint:" in runner.log()
+
+
+def test_a_runner_that_is_deleted_gets_no_more_jobs(lonely: World) -> None:
+    with RemoteRunner(lonely.directory("runner"), lonely.server.url, runner_token(lonely)):
+        first = lonely.ci("work:\n  script: echo one\n").end("success")
+        made = first.job("work").runner
+        assert lonely.root.request("DELETE", f"/runners/{made['id']}").status_code == 204
+        second = first.project.push_ci("work:\n  script: echo two\n")
+        second.wait_for_job("work", "pending")
+        again = runner_token(lonely)
+        with RemoteRunner(lonely.directory("runner"), lonely.server.url, again):
+            second.end("success")
+    assert second.job("work").runner["id"] != made["id"]
