@@ -18,7 +18,8 @@ use rave_store::{Error, Tx};
 use serde_json::json;
 
 use crate::error::port_error;
-use crate::store::namespaces::{self, Namespace, NamespaceFilter, Place};
+use crate::store::namespaces::{self, Namespace, NamespaceFilter};
+use crate::store::paths::{Place, find_place};
 use crate::store::reach::{Viewer, role_at};
 use crate::store::{projects, users};
 use crate::{Auth, AuthError};
@@ -205,7 +206,7 @@ fn project_facts(
 ) -> Result<Option<ProjectFacts>, Error> {
     let id = match at {
         ProjectRef::Id(id) => *id,
-        ProjectRef::Path(path) => match namespaces::find_place(tx, path)? {
+        ProjectRef::Path(path) => match find_place(tx, path)? {
             Some(Place::Project(id)) => id,
             Some(Place::Namespace(_)) | None => return Ok(None),
         },
@@ -226,7 +227,7 @@ pub(crate) fn visible_namespace(
     viewer: &Viewer,
     path: &FullPath,
 ) -> Result<Option<Namespace>, Error> {
-    let Some(Place::Namespace(id)) = namespaces::find_place(tx, path)? else {
+    let Some(Place::Namespace(id)) = find_place(tx, path)? else {
         return Ok(None);
     };
     let Some(namespace) = namespaces::find_namespace(tx, id)? else {
@@ -245,7 +246,7 @@ fn create_project(
 ) -> Result<Project, AuthError> {
     const MISSING: AuthError = AuthError::NotFound("Namespace");
     let parent = new.path.parent().ok_or(MISSING)?;
-    let namespace = match namespaces::find_place(tx, &parent)? {
+    let namespace = match find_place(tx, &parent)? {
         Some(Place::Namespace(id)) => namespaces::find_namespace(tx, id)?.ok_or(MISSING)?,
         Some(Place::Project(_)) | None => return Err(MISSING),
     };

@@ -177,7 +177,7 @@ fn form(page: &Page) -> Markup {
             }
             fieldset {
                 legend { "Scopes" }
-                @for scope in Scope::ALL {
+                @for scope in Scope::ALL.iter().filter(|it| **it != Scope::Sudo) {
                     label.check {
                         input type="checkbox" name="scopes[]" value=(scope.label());
                         span { (scope.label()) " " span.help { (explained(*scope)) } }
@@ -198,7 +198,8 @@ fn explained(scope: Scope) -> &'static str {
         Scope::WriteRepository => "clone, fetch and push",
         Scope::CreateRunner => "register runners",
         Scope::ManageRunner => "manage runners",
-        Scope::Sudo => "act as another user, for administrators",
+        // Kept for clients that ask for it; acting as another user is not offered.
+        Scope::Sudo => "nothing yet",
         Scope::SelfRotate => "replace itself",
     }
 }

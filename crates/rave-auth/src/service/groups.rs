@@ -11,7 +11,8 @@ use serde_json::json;
 use super::users::checked_name;
 use crate::directory::delete_project;
 use crate::store::members::{Source, insert_member};
-use crate::store::namespaces::{self, Namespace, NamespaceFilter, NamespaceRow, Place};
+use crate::store::namespaces::{self, Namespace, NamespaceFilter, NamespaceRow};
+use crate::store::paths::{Place, find_place};
 use crate::store::projects;
 use crate::store::reach::{Viewer, role_at};
 use crate::{Auth, AuthError};
@@ -182,7 +183,7 @@ fn access(
 ) -> Result<Option<NamespaceAccess>, AuthError> {
     let id = match at {
         NamespaceRef::Id(id) => *id,
-        NamespaceRef::Path(path) => match namespaces::find_place(tx, path)? {
+        NamespaceRef::Path(path) => match find_place(tx, path)? {
             Some(Place::Namespace(id)) => id,
             Some(Place::Project(_)) | None => return Ok(None),
         },

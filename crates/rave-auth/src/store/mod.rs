@@ -3,6 +3,7 @@
 pub(crate) mod claims;
 pub(crate) mod members;
 pub(crate) mod namespaces;
+pub(crate) mod paths;
 pub(crate) mod projects;
 pub(crate) mod reach;
 pub(crate) mod sessions;

@@ -1,12 +1,13 @@
-//! The table of namespaces, and the space of paths that users, groups and projects share.
+//! The table of namespaces: users' own and groups.
 
-use rave_core::id::{NamespaceId, ProjectId, UserId};
-use rave_core::name::{FullPath, RESERVED_ROOTS};
+use rave_core::id::{NamespaceId, UserId};
+use rave_core::name::FullPath;
 use rave_core::permission::{Role, Visibility};
 use rave_core::port::{NamespaceSummary, Page, Slice};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, params};
 
+use super::paths::{Place, claim_path};
 use super::reach::{Viewer, down, role_at};
 use super::{Bind, anywhere, corrupt};
 use crate::AuthError;
@@ -51,13 +52,6 @@ pub(crate) struct NamespaceFilter {
     pub(crate) own: Option<UserId>,
 }
 
-/// What a path leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Namespace(NamespaceId),
-    Project(ProjectId),
-}
-
 const COLUMNS: &str =
     "n.id, n.parent_id, n.owner_id, n.path, n.name, n.description, n.visibility, n.created_at";
 
@@ -73,51 +67,6 @@ fn namespace_of(row: &Row) -> Result<Namespace, Error> {
             .ok_or_else(|| corrupt("a namespace's visibility"))?,
         created_at: row.time("created_at")?,
     })
-}
-
-/// Returns what is at a path, without regard to case.
-pub(crate) fn find_place(tx: &mut Tx<'_>, path: &FullPath) -> Result<Option<Place>, Error> {
-    let sql = "SELECT namespace_id, project_id FROM auth_path WHERE key = $1";
-    let Some(row) = tx.query_opt(sql, params![path.as_str().to_ascii_lowercase()])? else {
-        return Ok(None);
-    };
-    let namespace = row
-        .opt_int("namespace_id")?
-        .map(|it| Place::Namespace(NamespaceId(it)));
-    let project = row
-        .opt_int("project_id")?
-        .map(|it| Place::Project(ProjectId(it)));
-    Ok(namespace.or(project))
-}
-
-/// Takes a path for a namespace or project. Fails when something else has it, or the server keeps it for itself.
-pub(crate) fn claim_path(
-    tx: &mut Tx<'_>,
-    path: &FullPath,
-    place: Place,
-    field: &'static str,
-) -> Result<(), AuthError> {
-    let key = path.as_str().to_ascii_lowercase();
-    check_reserved(&key, field)?;
-    let (namespace, project) = match place {
-        Place::Namespace(id) => (Some(id.0), None),
-        Place::Project(id) => (None, Some(id.0)),
-    };
-    let sql = "INSERT INTO auth_path (key, namespace_id, project_id) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING";
-    match tx.execute(sql, params![key, namespace, project])? {
-        1 => Ok(()),
-        _ => Err(AuthError::Taken { field }),
-    }
-}
-
-/// Refuses paths whose addresses would lead elsewhere. Git asks for some of them without `.git`.
-fn check_reserved(key: &str, field: &'static str) -> Result<(), AuthError> {
-    let services = ["/info/refs", "/git-upload-pack", "/git-receive-pack"];
-    let root = key.split('/').next().unwrap_or_default();
-    if RESERVED_ROOTS.contains(&root) || services.iter().any(|it| key.ends_with(it)) {
-        return Err(AuthError::invalid(field, "is a reserved name"));
-    }
-    Ok(())
 }
 
 /// A namespace that is to be stored.

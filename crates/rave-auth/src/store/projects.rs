@@ -7,7 +7,7 @@ use rave_core::port::{NewProject, Page, ProjectFilter, ProjectUpdate, Slice};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, params};
 
-use super::namespaces::{Place, claim_path};
+use super::paths::{Place, claim_path};
 use super::reach::{PROJECT_JOINS, PROJECT_LEVEL, Viewer, down};
 use super::{Bind, anywhere, corrupt};
 use crate::AuthError;

@@ -13,6 +13,7 @@ on_both_engines!(
     a_token_is_noted_at_most_once_a_minute,
     rotated_tokens_are_replaced_once,
     passwords_prove_their_user,
+    many_at_once_are_let_in,
     wrong_passwords_are_throttled,
     wrong_tokens_by_basic_are_throttled_and_right_ones_pass,
     sessions_end_when_they_are_not_used,
@@ -220,6 +221,26 @@ async fn passwords_prove_their_user(world: World) {
             Ok("user by token".into())
         );
     }
+}
+
+async fn many_at_once_are_let_in(world: World) {
+    world
+        .auth
+        .create_user(new_user("user", Some(PASSWORD)))
+        .await
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let auth = world.auth.clone();
+        tasks.spawn(async move {
+            let credentials = Credentials::Basic {
+                username: "user".into(),
+                password: Secret::new(PASSWORD),
+            };
+            auth.authenticate(&credentials, "192.0.2.1").await.is_ok()
+        });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|it| it));
 }
 
 async fn wrong_passwords_are_throttled(world: World) {

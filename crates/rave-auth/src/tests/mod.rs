@@ -2,7 +2,9 @@
 
 mod accounts;
 mod credentials;
+mod paths;
 mod projects;
+mod visibility;
 mod web;
 
 use std::sync::Arc;
