@@ -83,3 +83,14 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
         .all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'));
     (plain && (8..=64).contains(&text.len())).then(|| text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_link_is_not_shown() {
+        assert_eq!(shown("/-/claim/rvc-secret"), "/-/claim/[redacted]");
+        assert_eq!(shown("/team/app/-/jobs/3"), "/team/app/-/jobs/3");
+    }
+}
