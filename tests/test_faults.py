@@ -39,7 +39,7 @@ def test_killed_while_a_pack_arrives(fragile: World) -> None:
     project.push({"a": "1", ".gitlab-ci.yml": YAML}, "-o", "ci.skip")
     before = project.work.head()
     project.work.commit({"big.bin": os.urandom(30 << 20)})
-    proxy = HoldingProxy(fragile.server, 8 << 20)
+    proxy = HoldingProxy(fragile.server, up_bytes=8 << 20)
     remote = project.owner.remote(project.path).replace(fragile.server.listen, proxy.address)
     push = project.work.start("-c", "core.compression=0", "push", remote, "HEAD:main")
     assert proxy.held.wait(60), "the push did not send enough"

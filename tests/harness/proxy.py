@@ -1,4 +1,4 @@
-"""A TCP proxy that stops in the middle, so that a request is under way for certain."""
+"""A TCP proxy that holds the bytes back in the middle, so that a request is under way for certain."""
 
 import socket
 import threading
@@ -7,13 +7,14 @@ from .server import Server
 
 
 class HoldingProxy:
-    """Passes everything on until clients have sent some number of bytes, then reads no more from them."""
+    """Passes everything on until some number of bytes went up (to the server) or down, then none until released."""
 
-    def __init__(self, server: Server, after_bytes: int):
+    def __init__(self, server: Server, up_bytes: int | None = None, down_bytes: int | None = None):
         host, port = server.listen.split(":")
         self.held = threading.Event()
+        self._released = threading.Event()
         self._upstream = (host, int(port))
-        self._budget = after_bytes
+        self._budgets = {"up": up_bytes, "down": down_bytes}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets = [self._listener]
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -27,21 +28,27 @@ class HoldingProxy:
             except OSError:
                 return
             self._sockets += [client, upstream]
-            threading.Thread(target=self._pump, args=(client, upstream, True), daemon=True).start()
-            threading.Thread(target=self._pump, args=(upstream, client, False), daemon=True).start()
+            threading.Thread(target=self._pump, args=(client, upstream, "up"), daemon=True).start()
+            threading.Thread(target=self._pump, args=(upstream, client, "down"), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, way: str) -> None:
         try:
             while piece := source.recv(65536):
                 sink.sendall(piece)
-                self._budget -= len(piece) if counted else 0
-                if counted and self._budget < 0:
+                budget = self._budgets[way]
+                if budget is None:
+                    continue
+                self._budgets[way] = budget - len(piece)
+                if budget <= len(piece):
                     self.held.set()
-                    return
+                    self._released.wait()
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             # Either end may break at any time: that is what the proxy is for.
             pass
+
+    def release(self) -> None:
+        self._released.set()
 
     def close(self) -> None:
         """Breaks all connections."""
@@ -51,3 +58,4 @@ class HoldingProxy:
             except OSError:
                 pass
             it.close()
+        self._released.set()
