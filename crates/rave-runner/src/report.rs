@@ -25,6 +25,8 @@ const LIVE_PACE: Duration = Duration::from_millis(80);
 const DEFAULT_PACE: Duration = Duration::from_secs(3);
 /// How often the end of a job is reported before the runner gives up.
 const FINAL_ATTEMPTS: u32 = 10;
+/// The same when the runner itself is told to end at once.
+const HURRIED_ATTEMPTS: u32 = 3;
 
 /// How a job is stopped from outside.
 #[derive(Clone, Debug)]
@@ -277,7 +279,13 @@ impl Reporter {
             ),
         };
         let (mut attempt, mut pause) = (0, Duration::from_secs(1));
-        while attempt < FINAL_ATTEMPTS && !self.stops.gone.is_cancelled() {
+        let hurried = self.stops.interrupted.is_cancelled();
+        let attempts = if hurried {
+            HURRIED_ATTEMPTS
+        } else {
+            FINAL_ATTEMPTS
+        };
+        while attempt < attempts && !self.stops.gone.is_cancelled() {
             match self.try_finish(state, reason, exit_code).await {
                 Ok(Final::Done) => return,
                 // The server still stores the log, and says itself when this ends.

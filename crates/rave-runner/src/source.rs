@@ -242,7 +242,10 @@ fn fetch(git: &wire::GitInfo, variables: &Variables) -> String {
 fn clean(variables: &Variables) -> String {
     match variables.get("GIT_CLEAN_FLAGS").trim() {
         "none" => String::new(),
-        "" => "rave_git clean -ffdx --quiet\n".to_owned(),
+        // Some tools leave directories that nobody may write, as Go does with its modules.
+        "" => "rave_git clean -ffdx --quiet 2> /dev/null || \
+               { chmod -R u+rwX . && rave_git clean -ffdx --quiet; }\n"
+            .to_owned(),
         flags => format!(
             "rave_git clean {}\n",
             flags

@@ -83,6 +83,8 @@ impl Place {
                 }
             }
         }
+        // A job may have locked its directory, which would lock out every job after it.
+        fs::set_permissions(&self.project, fs::Permissions::from_mode(0o755))?;
         fs::set_permissions(&self.temporary, fs::Permissions::from_mode(0o700))?;
         for (key, content) in variables.files() {
             let path = self.temporary.join(key);

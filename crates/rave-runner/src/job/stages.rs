@@ -168,12 +168,7 @@ impl Stages<'_> {
                 ));
             }
             let strategy = self.strategy()?;
-            let (place, variables) = (self.place.clone(), self.variables.clone());
-            let prepared =
-                blocking(move || place.prepare(strategy.starts_empty(), &variables)).await;
-            prepared.map_err(|error| {
-                Failure::System(format!("cannot prepare the project's directory: {error}"))
-            })?;
+            self.prepare_place(strategy.starts_empty()).await?;
             let host = nix::unistd::gethostname().unwrap_or_default();
             self.trace.line(
                 Tone::Plain,
@@ -225,39 +220,55 @@ impl Stages<'_> {
                 hook("post_get_sources_script"),
             ]
             .concat();
-            let attempts = self
-                .variables
-                .get("GET_SOURCES_ATTEMPTS")
-                .trim()
-                .parse()
-                .unwrap_or(1_u32)
-                .clamp(1, 10);
-            for attempt in 1.. {
+            let attempts = self.variables.get("GET_SOURCES_ATTEMPTS").trim().parse();
+            let mut left = attempts.unwrap_or(1_u32).clamp(1, 10);
+            // A working copy that is broken would fail every job of its slot, so a reused one is
+            // given up once.
+            let mut reused = strategy == Strategy::Fetch && self.has_working_copy().await;
+            loop {
+                let (stop, deadline) = (&self.stops.script, self.deadline);
                 let outcome = self
-                    .execute(
-                        commands.clone(),
-                        &self.variables,
-                        self.deadline,
-                        &self.stops.script,
-                        true,
-                    )
+                    .execute(commands.clone(), &self.variables, deadline, stop, true)
                     .await;
-                match self.judge(outcome, self.deadline) {
-                    Err(Failure::Exit(code)) if attempt >= attempts => {
-                        return Err(Failure::System(format!(
-                            "cannot get the source: exit status {code}"
-                        )));
+                left -= 1;
+                match self.judge(outcome, deadline) {
+                    Err(Failure::Exit(_)) if reused => {
+                        let text = "WARNING: getting the source failed; starting from nothing";
+                        self.trace.line(Tone::Warning, text);
+                        self.prepare_place(true).await?;
+                        (reused, left) = (false, left.max(1));
                     }
-                    Err(Failure::Exit(_)) => self.trace.line(
-                        Tone::Warning,
-                        "WARNING: getting the source failed; trying again",
-                    ),
+                    Err(Failure::Exit(_)) if left > 0 => {
+                        let text = "WARNING: getting the source failed; trying again";
+                        self.trace.line(Tone::Warning, text);
+                    }
+                    Err(Failure::Exit(code)) => {
+                        let text = format!("cannot get the source: exit status {code}");
+                        return Err(Failure::System(text));
+                    }
                     judged => return judged,
                 }
             }
-            Ok(())
         })
         .await
+    }
+
+    /// Says whether an earlier job left a repository.
+    async fn has_working_copy(&self) -> bool {
+        let place = self.place.clone();
+        let look = move || place.project_tree()?.names(None);
+        blocking(look)
+            .await
+            .is_ok_and(|it| it.iter().any(|it| it == ".git"))
+    }
+
+    /// Makes the job's directories, the working copy empty if so told.
+    async fn prepare_place(&self, empty: bool) -> Stage {
+        let (place, variables) = (self.place.clone(), self.variables.clone());
+        let prepared = blocking(move || place.prepare(empty, &variables)).await;
+        prepared.map_err(|error| {
+            Failure::System(format!("cannot prepare the project's directory: {error}"))
+        })
     }
 
     /// Runs the steps in order. The first failure ends the script; `after_script` follows in any case.

@@ -458,3 +458,39 @@ async fn what_a_job_plants_for_git_does_not_run_in_the_next() {
     );
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_working_copy_mends_itself() {
+    let source = tempfile::tempdir().expect("a directory");
+    let commit = repository(source.path());
+    let bare = source.path().join("app.git");
+    let bench =
+        Bench::start(|config| sandbox(config, |it| it.read_only_paths.push(bare.clone()))).await;
+    let break_it = [
+        "mkdir -p d/e; touch d/e/f; chmod -R a-w d",
+        "chmod -R u+w .git; find .git/objects -type f -delete; echo broken > .git/HEAD; chmod 0 .",
+    ];
+    bench
+        .run(with_source(job(1, &break_it), &bare, &commit))
+        .await;
+    let check = ["cat hello.txt; [ ! -e d ]"];
+    let next = bench.run(with_source(job(2, &check), &bare, &commit)).await;
+    assert_eq!(next.status, "success", "{}", next.log());
+    assert!(
+        next.log().contains("starting from nothing"),
+        "{}",
+        next.log()
+    );
+    let locked = ["mkdir -p d/e; touch d/e/f; chmod -R a-w d"];
+    bench
+        .run(with_source(job(3, &locked), &bare, &commit))
+        .await;
+    let next = bench.run(with_source(job(4, &check), &bare, &commit)).await;
+    assert_eq!(next.status, "success", "{}", next.log());
+    assert!(
+        !next.log().contains("starting from nothing"),
+        "{}",
+        next.log()
+    );
+    bench.stop().await;
+}

@@ -56,7 +56,7 @@ impl Bench {
         runner.verify().await.expect("the server knows the token");
         let (shutdown, abort) = (CancellationToken::new(), CancellationToken::new());
         let run = runner.run(shutdown.clone(), abort.clone());
-        let runner = TaskTracker::new().spawn(run.inspect_err(|error| explain(error)));
+        let runner = TaskTracker::new().spawn(run.inspect_err(explain));
         Self {
             server,
             dir,
@@ -135,6 +135,24 @@ async fn gone(marker: &str) {
     waited
         .await
         .unwrap_or_else(|_| panic!("{marker} still runs"));
+}
+
+/// Lists the control groups of jobs whose runner is the process `owner`.
+fn control_groups(owner: u32) -> Vec<String> {
+    let prefix = format!("rave-job-{owner}-");
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&prefix) {
+                found.push(name);
+            } else if entry.file_type().is_ok_and(|it| it.is_dir()) {
+                open.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// Runs the calling test again as an ordinary user. Returns `true` in that second run.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Bench, gone, is_running, job, shell};
+use crate::{Bench, control_groups, gone, is_running, job, shell};
 
 fn with_after_script(mut job: Value, script: &[&str]) -> Value {
     let step =
@@ -186,4 +186,45 @@ async fn a_shutdown_waits_for_jobs_and_an_abort_does_not() {
         .expect("the runner ends")
         .expect("without a panic")
         .expect("and well");
+}
+
+/// A filter that matches no test, by which a second run of this program knows what it is.
+const CHILD: &str = "to-be-killed";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_runner_takes_its_jobs_along() {
+    let markers = ["70110.101", "70110.102", "70110.103", "70110.104"];
+    if std::env::args().any(|it| it == CHILD) {
+        let (plain, boxed) = (Bench::start(shell).await, Bench::start(|_| {}).await);
+        let hang = |one, two| format!("(setsid sleep {one} &); sleep {two}");
+        plain
+            .server
+            .queue(job(1, &[&hang(markers[0], markers[1])]), |_| {});
+        boxed
+            .server
+            .queue(job(1, &[&hang(markers[2], markers[3])]), |_| {});
+        tokio::join!(plain.server.finished(1), boxed.server.finished(1));
+        panic!("nobody killed this process");
+    }
+    let test = "stopping::a_killed_runner_takes_its_jobs_along";
+    let mut again = std::process::Command::new(std::env::current_exe().expect("this test"));
+    let mut child = again
+        .args([test, CHILD, "--exact"])
+        .spawn()
+        .expect("started");
+    while !markers.iter().all(|it| is_running(it)) {
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "it ended before its jobs ran"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    for marker in markers {
+        gone(marker).await;
+    }
+    // The next runner on the machine clears its control groups away.
+    Bench::start(shell).await.stop().await;
+    assert_eq!(control_groups(child.id()), [""; 0]);
 }
