@@ -3,6 +3,8 @@
 //! Three layouts exist: v2, v1, and v1 controllers beside a v2 tree without any, where limits are of v1 and killing
 //! at once is of v2. All three are the same here: a list of directories, each with the controllers it has.
 
+mod layout;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use layout::{controllers_of, find_places};
+
 const PREFIX: &str = "rave-job-";
+/// Where this process moves to, so that its v2 group can be divided among jobs.
+const LEAF: &str = "rave-main";
 
 /// What a job may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,6 +39,8 @@ enum Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     dir: PathBuf,
+    /// The highest group of the hierarchy that this process sees.
+    top: PathBuf,
     version: Version,
     controllers: Vec<String>,
 }
@@ -74,22 +82,23 @@ impl Cgroups {
             })
         };
         let mut places = find_places(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?);
+        let mut failure = CgroupError::None;
         for place in places.iter_mut().filter(|it| it.version == Version::Two) {
-            place.delegate()?;
+            if let Err(error) = place.delegate() {
+                // Without controllers the group still serves to kill a job at once.
+                place.controllers.clear();
+                failure = error;
+            }
         }
+        places.retain(|place| match place.probe() {
+            Ok(()) => true,
+            Err(error) => {
+                failure = error;
+                false
+            }
+        });
         if places.is_empty() {
-            return Err(CgroupError::None);
-        }
-        for place in &places {
-            place.sweep();
-            let probe = place
-                .dir
-                .join(format!("{PREFIX}{}-probe", std::process::id()));
-            let made = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe));
-            made.map_err(|source| CgroupError::Make {
-                dir: place.dir.clone(),
-                source,
-            })?;
+            return Err(failure);
         }
         Ok(Self { places })
     }
@@ -114,12 +123,7 @@ impl Cgroups {
 
     /// Makes the group of one script.
     pub(crate) fn make(&self, limits: Limits) -> Result<Group, CgroupError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "{PREFIX}{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
         let mut group = Group { dirs: Vec::new() };
         for place in &self.places {
             let dir = place.dir.join(&name);
@@ -136,6 +140,12 @@ impl Cgroups {
         group.dirs.iter().try_for_each(|it| it.limit(limits))?;
         Ok(group)
     }
+}
+
+/// Numbers the groups of this process.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Place {
@@ -175,10 +185,42 @@ impl Place {
             .find_map(|it| it.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
     }
 
+    /// Tries whether a group can be made here, and clears away those of dead runners.
+    fn probe(&self) -> Result<(), CgroupError> {
+        self.sweep();
+        let probe = self.dir.join(format!(
+            "{PREFIX}{}-probe-{}",
+            std::process::id(),
+            next_number()
+        ));
+        let made = fs::create_dir(&probe).and_then(|()| fs::remove_dir(&probe));
+        made.map_err(|source| CgroupError::Make {
+            dir: self.dir.clone(),
+            source,
+        })
+    }
+
+    /// Finds a v2 group that can pass its controllers on: this process's own, or the highest.
+    fn delegate(&mut self) -> Result<(), CgroupError> {
+        if self.dir.ends_with(LEAF) {
+            // An earlier runner of this process has moved it already.
+            self.dir.pop();
+        }
+        match self.pass_on() {
+            // A login session or a script shares its group with the shell that started it.
+            Err(CgroupError::Shared { .. }) if self.dir != self.top => {
+                self.dir.clone_from(&self.top);
+                self.controllers = controllers_of(&self.dir);
+                self.pass_on()
+            }
+            done => done,
+        }
+    }
+
     /// Passes the controllers of a v2 group on to groups below it.
     ///
     /// A v2 group with processes of its own cannot do that, so this process moves to a leaf first.
-    fn delegate(&mut self) -> Result<(), CgroupError> {
+    fn pass_on(&mut self) -> Result<(), CgroupError> {
         if self.controllers.is_empty() {
             return Ok(());
         }
@@ -195,7 +237,7 @@ impl Place {
                     dir: self.dir.clone(),
                 });
             }
-            let leaf = self.dir.join("rave-main");
+            let leaf = self.dir.join(LEAF);
             if let Err(source) = fs::create_dir(&leaf)
                 && source.kind() != io::ErrorKind::AlreadyExists
             {
@@ -381,129 +423,98 @@ impl Drop for Group {
     }
 }
 
-/// Finds where this process is in each hierarchy that matters, as a directory.
-fn find_places(membership: &str, mountinfo: &str) -> Vec<Place> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let mut places: Vec<Place> = Vec::new();
-    for line in membership.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(names), Some(path)) = (fields.next(), fields.next()) else {
-            continue;
-        };
-        let names: Vec<&str> = names.split(',').filter(|it| !it.is_empty()).collect();
-        let unified = names.is_empty();
-        if !unified
-            && !names
-                .iter()
-                .any(|it| matches!(*it, "memory" | "pids" | "cpu"))
-        {
-            continue;
-        }
-        let fits = |it: &&Mount<'_>| match unified {
-            true => it.kind == "cgroup2",
-            false => {
-                it.kind == "cgroup"
-                    && names
-                        .iter()
-                        .all(|name| it.options.split(',').any(|it| it == *name))
-            }
-        };
-        let Some(mount) = mounts.iter().find(fits) else {
-            continue;
-        };
-        let Some(below) = path.strip_prefix(mount.root.trim_end_matches('/')) else {
-            continue;
-        };
-        let dir = Path::new(mount.point).join(below.trim_start_matches('/'));
-        let controllers = if unified {
-            let text = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-            text.split_whitespace().map(str::to_owned).collect()
-        } else {
-            names.iter().map(|it| (*it).to_owned()).collect()
-        };
-        let version = if unified { Version::Two } else { Version::One };
-        places.push(Place {
-            dir,
-            version,
-            controllers,
-        });
-    }
-    places
-}
-
-/// A line of `mountinfo`.
-struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(3);
-        let mut right = right.split(' ');
-        let (root, point) = (left.next()?, left.next()?);
-        Some(Self {
-            root,
-            point,
-            kind: right.next()?,
-            options: right.nth(1)?,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(membership: &str, mountinfo: &str, expected: &[(&str, Version, &[&str])]) {
-        let found = find_places(membership, mountinfo);
-        let found: Vec<_> = found
-            .iter()
-            .map(|it| {
-                let controllers: Vec<&str> = it.controllers.iter().map(String::as_str).collect();
-                (it.dir.display().to_string(), it.version, controllers)
-            })
-            .collect();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(dir, version, names)| ((*dir).to_owned(), *version, names.to_vec()))
-            .collect();
-        assert_eq!(found, expected);
+    /// Lays out files as a v2 hierarchy has them: a top, and a group below it with `members`.
+    fn hierarchy(members: &str) -> (tempfile::TempDir, Place) {
+        let top = tempfile::tempdir().expect("a directory");
+        let dir = top.path().join("session");
+        fs::create_dir(&dir).expect("made");
+        fs::write(dir.join("cgroup.type"), "domain").expect("written");
+        for dir in [top.path(), &dir] {
+            fs::write(dir.join("cgroup.controllers"), "cpu io memory pids").expect("written");
+            fs::write(dir.join("cgroup.procs"), members).expect("written");
+        }
+        let (controllers, top_dir) = (controllers_of(&dir), top.path().to_owned());
+        (
+            top,
+            Place {
+                dir,
+                top: top_dir,
+                version: Version::Two,
+                controllers,
+            },
+        )
     }
 
     #[test]
-    fn each_layout_is_found() {
-        let one = "9:name=systemd:/\n8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/\n0::/\n";
-        let mounts = "1 0 0:1 / /c/memory rw - cgroup cgroup rw,memory\n2 0 0:1 / /c/cpu rw - cgroup cgroup rw,cpu,cpuacct\n\
-                      3 0 0:1 / /c/pids rw - cgroup cgroup rw,pids\n4 0 0:1 / /c/unified rw - cgroup2 cgroup2 rw\n";
-        check(
-            one,
-            mounts,
-            &[
-                ("/c/pids/", Version::One, &["pids"]),
-                ("/c/memory/a/b", Version::One, &["memory"]),
-                ("/c/cpu/", Version::One, &["cpu", "cpuacct"]),
-                ("/c/unified/", Version::Two, &[]),
-            ],
+    fn a_group_of_its_own_is_divided_after_moving_to_a_leaf() {
+        let own = std::process::id().to_string();
+        let (_top, mut place) = hierarchy(&own);
+        let dir = place.dir.clone();
+        place.delegate().expect("divided");
+        assert_eq!((&place.dir, place.controllers.len()), (&dir, 3));
+        assert_eq!(
+            fs::read_to_string(dir.join(LEAF).join("cgroup.procs")).expect("moved"),
+            own
         );
-        check(
-            "0::/x\n",
-            "1 0 0:1 / /c rw - cgroup2 none rw\n",
-            &[("/c/x", Version::Two, &[])],
-        );
+        // The next runner of the same process finds itself in the leaf.
+        fs::write(dir.join("cgroup.procs"), "").expect("written");
+        place.dir = dir.join(LEAF);
+        place.delegate().expect("divided again");
+        assert_eq!(place.dir, dir);
     }
 
     #[test]
-    fn a_container_that_sees_part_of_the_tree_is_understood() {
-        let mounts = "1 0 0:1 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-        check(
-            "4:memory:/docker/abc\n",
-            mounts,
-            &[("/sys/fs/cgroup/memory/", Version::One, &["memory"])],
+    fn a_group_shared_with_others_is_left_alone() {
+        let (top, mut place) = hierarchy("1\n2\n");
+        place.delegate().expect("the top can be divided");
+        assert_eq!(
+            (place.dir.as_path(), place.controllers.len()),
+            (top.path(), 3)
         );
-        check("4:memory:/elsewhere\n", mounts, &[]);
+        let (_top, mut place) = hierarchy("1\n2\n");
+        place.top.clone_from(&place.dir);
+        assert!(matches!(place.delegate(), Err(CgroupError::Shared { .. })));
+    }
+
+    #[test]
+    fn limits_are_written_as_each_version_reads_them() {
+        let limits = Limits {
+            memory_bytes: Some(1 << 20),
+            cpus: Some(1.5),
+            pids: Some(9),
+        };
+        let (_top, place) = hierarchy("");
+        for file in ["memory.swap.max", "memory.oom.group"] {
+            fs::write(place.dir.join(file), "").expect("written");
+        }
+        place.limit(limits).expect("limited");
+        let one = Place {
+            version: Version::One,
+            ..place.clone()
+        };
+        one.limit(limits).expect("limited");
+        let read = |file: &str| fs::read_to_string(place.dir.join(file)).expect("written");
+        let two = [
+            "memory.max",
+            "memory.swap.max",
+            "memory.oom.group",
+            "cpu.max",
+            "pids.max",
+        ];
+        assert_eq!(two.map(read), ["1048576", "0", "1", "150000 100000", "9"]);
+        let one = [
+            "memory.limit_in_bytes",
+            "cpu.cfs_quota_us",
+            "cpu.cfs_period_us",
+        ];
+        assert_eq!(one.map(read), ["1048576", "150000", "100000"]);
+        assert!(
+            !place.dir.join("memory.memsw.limit_in_bytes").exists(),
+            "not every kernel has it"
+        );
     }
 }
