@@ -1,4 +1,254 @@
-"""What everyone is answered on every route."""
+"""What everyone is answered on every route, asked about a private project that only reporter and maintainer are members of.
+
+- `yes`: let through. The walk sends no contents, so the answer may well be that something is missing.
+- `401`: who is asking?
+- `403`: the caller may know of the thing, not do this to it.
+- `login`: a page that leads to the login form.
+- `hidden`: answered as if the project or group did not exist.
+- `absent`: so is something else.
+"""
 
 PERSONAS = ("anonymous", "stranger", "reporter", "maintainer", "admin")
+
+_ROUTES = [
+    # Open to all.
+    (
+        "yes yes yes yes yes",
+        """
+        GET /-/assets/{version}/{name}
+        GET /-/health
+        GET /-/liveness
+        GET /-/login
+        GET /-/ready
+        GET /-/readiness
+        GET /metrics
+        POST /-/logout
+        GET /api/v4/groups
+        GET /api/v4/projects
+    """,
+    ),
+    # Nothing is sent, which is neither a right password nor a link that exists.
+    (
+        "401 401 401 401 401",
+        """
+        POST /-/login
+    """,
+    ),
+    (
+        "absent absent absent absent absent",
+        """
+        GET /-/claim/{token}
+        POST /-/claim/{token}
+    """,
+    ),
+    # Whoever is signed in.
+    (
+        "login yes yes yes yes",
+        """
+        GET /-/groups/new
+        GET /-/user_settings/password
+        GET /-/user_settings/personal_access_tokens
+    """,
+    ),
+    (
+        "401 yes yes yes yes",
+        """
+        POST /-/groups/new
+        POST /-/user_settings/password
+        POST /-/user_settings/personal_access_tokens
+        GET /api/v4/metadata
+        GET /api/v4/namespaces
+        GET /api/v4/namespaces/{id}/exists
+        GET /api/v4/personal_access_tokens
+        GET /api/v4/user
+        GET /api/v4/users
+        GET /api/v4/users/{id}
+        GET /api/v4/users/{id}/projects
+        GET /api/v4/version
+        POST /api/v4/groups
+        POST /api/v4/projects
+        POST /api/v4/user/personal_access_tokens
+    """,
+    ),
+    # Somebody else's tokens.
+    (
+        "401 absent absent absent absent",
+        """
+        POST /-/user_settings/personal_access_tokens/{id}/revoke
+    """,
+    ),
+    (
+        "401 absent absent absent yes",
+        """
+        GET /api/v4/personal_access_tokens/{id}
+        DELETE /api/v4/personal_access_tokens/{id}
+        POST /api/v4/personal_access_tokens/{id}/rotate
+    """,
+    ),
+    # The instance.
+    (
+        "login absent absent absent yes",
+        """
+        GET /-/admin/runners
+        GET /-/admin/users
+    """,
+    ),
+    (
+        "401 absent absent absent yes",
+        """
+        POST /-/admin/runners
+        POST /-/admin/runners/{runner}/delete
+        POST /-/admin/runners/{runner}/pause
+        POST /-/admin/runners/{runner}/resume
+        POST /-/admin/users
+        POST /-/admin/users/{id}/block
+        POST /-/admin/users/{id}/invite
+        POST /-/admin/users/{id}/unblock
+    """,
+    ),
+    (
+        "401 403 403 403 yes",
+        """
+        GET /api/v4/users/{id}/memberships
+        POST /api/v4/users
+        POST /api/v4/users/{id}/block
+        POST /api/v4/users/{id}/personal_access_tokens
+        POST /api/v4/users/{id}/unblock
+    """,
+    ),
+    # Groups.
+    (
+        "hidden hidden yes yes yes",
+        """
+        GET /api/v4/groups/{id}
+        GET /api/v4/groups/{id}/members
+        GET /api/v4/groups/{id}/members/all
+        GET /api/v4/groups/{id}/members/all/{user}
+        GET /api/v4/groups/{id}/members/{user}
+        GET /api/v4/groups/{id}/projects
+        GET /api/v4/groups/{id}/subgroups
+    """,
+    ),
+    (
+        "401 hidden 403 403 yes",
+        """
+        PUT /api/v4/groups/{id}
+        DELETE /api/v4/groups/{id}
+        POST /api/v4/groups/{id}/members
+        PUT /api/v4/groups/{id}/members/{user}
+        DELETE /api/v4/groups/{id}/members/{user}
+    """,
+    ),
+    # Projects: who may read.
+    (
+        "hidden hidden yes yes yes",
+        """
+        GET /api/v4/projects/{id}
+        GET /api/v4/projects/{id}/members
+        GET /api/v4/projects/{id}/members/all
+        GET /api/v4/projects/{id}/members/all/{user}
+        GET /api/v4/projects/{id}/members/{user}
+        GET /api/v4/projects/{id}/repository/archive
+        GET /api/v4/projects/{id}/repository/archive.tar
+        GET /api/v4/projects/{id}/repository/archive.tar.gz
+        GET /api/v4/projects/{id}/repository/archive.zip
+        GET /api/v4/projects/{id}/repository/blobs/{sha}
+        GET /api/v4/projects/{id}/repository/blobs/{sha}/raw
+        GET /api/v4/projects/{id}/repository/branches
+        GET /api/v4/projects/{id}/repository/branches/{branch}
+        GET /api/v4/projects/{id}/repository/commits
+        GET /api/v4/projects/{id}/repository/commits/{sha}
+        GET /api/v4/projects/{id}/repository/commits/{sha}/diff
+        GET /api/v4/projects/{id}/repository/commits/{sha}/refs
+        GET /api/v4/projects/{id}/repository/compare
+        GET /api/v4/projects/{id}/repository/files/{path}
+        GET /api/v4/projects/{id}/repository/files/{path}/raw
+        GET /api/v4/projects/{id}/repository/merge_base
+        GET /api/v4/projects/{id}/repository/tags
+        GET /api/v4/projects/{id}/repository/tags/{tag}
+        GET /api/v4/projects/{id}/repository/tree
+    """,
+    ),
+    (
+        "login hidden yes yes yes",
+        """
+        GET {project}/-/jobs
+        GET {project}/-/jobs/{job}
+        GET {project}/-/jobs/{job}/artifacts/browse
+        GET {project}/-/jobs/{job}/artifacts/browse/{*path}
+        GET {project}/-/jobs/{job}/artifacts/download
+        GET {project}/-/jobs/{job}/artifacts/file/{*path}
+        GET {project}/-/jobs/{job}/live
+        GET {project}/-/jobs/{job}/raw
+        GET {project}/-/pipelines
+        GET {project}/-/pipelines/{pipeline}
+        GET {project}/-/pipelines/{pipeline}/live
+    """,
+    ),
+    (
+        "401 absent yes yes yes",
+        """
+        GET {project}.git/info/refs
+        POST {project}.git/git-upload-pack
+    """,
+    ),
+    # Projects: who may write.
+    (
+        "401 absent 403 yes yes",
+        """
+        POST {project}.git/git-receive-pack
+    """,
+    ),
+    (
+        "login hidden 403 yes yes",
+        """
+        GET {project}/-/pipelines/new
+    """,
+    ),
+    (
+        "401 hidden 403 yes yes",
+        """
+        POST {project}/-/jobs/{job}/cancel
+        POST {project}/-/jobs/{job}/erase
+        POST {project}/-/jobs/{job}/play
+        POST {project}/-/jobs/{job}/retry
+        POST {project}/-/pipelines
+        POST {project}/-/pipelines/{pipeline}/cancel
+        POST {project}/-/pipelines/{pipeline}/retry
+    """,
+    ),
+    (
+        "hidden hidden 403 yes yes",
+        """
+        PUT /api/v4/projects/{id}
+        POST /api/v4/projects/{id}/archive
+        POST /api/v4/projects/{id}/members
+        PUT /api/v4/projects/{id}/members/{user}
+        DELETE /api/v4/projects/{id}/members/{user}
+        GET /api/v4/projects/{id}/protected_branches
+        POST /api/v4/projects/{id}/protected_branches
+        GET /api/v4/projects/{id}/protected_branches/{name}
+        PATCH /api/v4/projects/{id}/protected_branches/{name}
+        DELETE /api/v4/projects/{id}/protected_branches/{name}
+        POST /api/v4/projects/{id}/repository/branches
+        DELETE /api/v4/projects/{id}/repository/branches/{branch}
+        POST /api/v4/projects/{id}/repository/tags
+        DELETE /api/v4/projects/{id}/repository/tags/{tag}
+        POST /api/v4/projects/{id}/unarchive
+    """,
+    ),
+    (
+        "hidden hidden 403 403 yes",
+        """
+        DELETE /api/v4/projects/{id}
+    """,
+    ),
+]
+
 TABLE: dict[tuple[str, str], tuple[str, ...]] = {}
+for _expected, _routes in _ROUTES:
+    for _line in _routes.split("\n"):
+        if _line.strip():
+            _method, _path = _line.split()
+            assert (_method, _path) not in TABLE, f"{_line.strip()} stands twice in the table"
+            TABLE[_method, _path] = tuple(_expected.split())

@@ -50,7 +50,7 @@ def test_projects(world: World) -> None:
     made = gl.projects.create({"name": "My Project", "description": "What <it> does", "visibility": "internal"})
     assert (made.path, made.path_with_namespace, made.visibility) == ("my-project", f"{owner.username}/my-project", "internal")
     assert made.web_url == f"{world.server.url}/{made.path_with_namespace}" and made.http_url_to_repo == f"{made.web_url}.git"
-    assert made.default_branch == "main" and made.empty_repo is True and made.creator_id == owner.id and made.namespace["full_path"] == owner.username
+    assert made.default_branch is None and made.empty_repo is True and made.creator_id == owner.id and made.namespace["full_path"] == owner.username
     by_path = gl.projects.get(made.path_with_namespace)
     assert by_path.id == made.id and by_path.permissions["project_access"]["access_level"] in (40, 50)
     by_path.description = "Another"

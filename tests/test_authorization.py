@@ -124,6 +124,12 @@ def value_of(name: str, before: str, path: str, values: dict[str, str]) -> str:
             return values[OWNERS[before]]
         case "user":
             return values["user"]
+        case "name" if "assets" in path:
+            return "app.css"
+        case "token":
+            return "rvc-none"
+        case "rest" | "path" if "browse" in path:
+            return values["artifact"].split("/")[0]
         case "rest" | "path" | "file" | "file_path" if "artifacts" in path:
             return values["artifact"]
         case "sha" | "commit":
