@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rave_http::Routes;
 
 use crate::service::Git;
-use crate::transfer;
+use crate::{api, transfer};
 
 /// Returns all routes.
 pub(crate) fn routes(git: Arc<Git>) -> Routes {
@@ -13,5 +13,6 @@ pub(crate) fn routes(git: Arc<Git>) -> Routes {
         .get("{project}.git/info/refs", transfer::info_refs)
         .post("{project}.git/git-upload-pack", transfer::upload_pack)
         .post("{project}.git/git-receive-pack", transfer::receive_pack);
-    transfer.with_state(git)
+    let all = transfer.with_state(git.clone());
+    all.merge(api::routes().with_state(git))
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rave_core::id::ProjectId;
-use rave_core::permission::Project;
+use rave_core::name::RefName;
+use rave_core::permission::{Principal, Project};
 use rave_core::port::{Directory, Pipelines};
 use rave_core::time::Clock;
-use rave_http::Routes;
+use rave_http::{HttpError, Routes};
 use rave_store::{Db, Error as StoreError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::GitConfig;
 use crate::error::GitError;
 use crate::git::command::Runner;
+use crate::git::refs;
 use crate::hook;
 use crate::policy::ProtectedBranch;
 use crate::repository::Repositories;
@@ -117,6 +119,57 @@ impl Git {
     /// Returns the project's repository, made if it is not there yet.
     pub(crate) async fn repository(&self, project: &Project) -> Result<PathBuf, GitError> {
         self.repositories.ensure(&self.runner, project).await
+    }
+
+    /// Returns the project's address for people.
+    pub(crate) fn web_url(&self, project: &Project) -> String {
+        format!("{}/{}", self.config.clone_http_base, project.path)
+    }
+
+    /// Returns the address that a clone by SSH would have.
+    pub(crate) fn ssh_url(&self, project: &Project) -> String {
+        let base = &self.config.clone_http_base;
+        let host = base.split_once("://").map_or(base.as_str(), |it| it.1);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        format!("git@{host}:{}.git", project.path)
+    }
+
+    /// Returns a caller as the author of what the server writes on their behalf.
+    pub(crate) fn signature(&self, principal: &Principal) -> String {
+        let plain = |it: &str| it.replace(['<', '>', '\n', '\0'], "");
+        let (name, username) = match principal.user() {
+            Some(user) => (plain(&user.name), plain(&user.username)),
+            None => ("RAVE".into(), "rave".into()),
+        };
+        let base = &self.config.clone_http_base;
+        let host = base.split_once("://").map_or(base.as_str(), |it| it.1);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        format!(
+            "{name} <{username}@users.noreply.{host}> {} +0000",
+            self.clock.now().0 / 1000
+        )
+    }
+
+    /// Checks that a branch can become the default one.
+    pub(crate) async fn need_branch(
+        &self,
+        project: &Project,
+        branch: &str,
+    ) -> Result<(), HttpError> {
+        let repository = self.repository(project).await?;
+        let refused = || {
+            HttpError::bad_request(format!(
+                "Could not change HEAD: branch '{branch}' does not exist"
+            ))
+        };
+        let name = RefName::parse(&format!("refs/heads/{branch}")).map_err(|_| refused())?;
+        let targets = refs::list_targets(&self.runner, &repository).await?;
+        // A project without branches may say how its first one shall be called.
+        if targets.is_empty() || targets.contains_key(name.as_str()) {
+            Ok(())
+        } else {
+            Err(refused())
+        }
     }
 
     /// Returns the rules of the project's protected branches.

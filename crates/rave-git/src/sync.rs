@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use rave_core::id::UserId;
 use rave_core::name::RefName;
 use rave_core::permission::{
-    ManageProject, Principal, Project, ProjectFacts, Role, UserPrincipal, Via, decide,
+    Access, ManageProject, Principal, Project, ProjectFacts, PushCode, Role, UserPrincipal, Via,
+    decide,
 };
 use rave_core::port::ProjectUpdate;
+use rave_core::trace::TraceContext;
 use rave_store::Error as StoreError;
 use uuid::Uuid;
 
 use crate::error::GitError;
 use crate::git::refs;
-use crate::policy::{Command, ProtectedBranch};
+use crate::git::refs::Moved;
+use crate::policy::{Command, ProtectedBranch, PushPolicy};
 use crate::service::Git;
 use crate::store::{self, Found, Occasion};
 
@@ -108,6 +112,76 @@ impl Git {
             refs::set_head(&self.runner, repository, &reference).await?;
         }
         Ok(())
+    }
+}
+
+/// Why a reference was not moved by a request of the API or a page.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MoveError {
+    /// A rule of protected branches is against it.
+    #[error("{0}")]
+    Refused(String),
+    /// It is not where the caller thought.
+    #[error("the reference has changed meanwhile")]
+    Changed,
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+impl From<StoreError> for MoveError {
+    fn from(error: StoreError) -> Self {
+        Self::Git(error.into())
+    }
+}
+
+impl Git {
+    /// Moves one reference on behalf of a caller, by the rules and with the records of a push.
+    pub(crate) async fn move_ref(
+        self: &Arc<Self>,
+        access: &Access<PushCode>,
+        command: Command,
+        trace: Option<TraceContext>,
+    ) -> Result<(), MoveError> {
+        let project = access.project();
+        let id = project.id;
+        let commands = [command];
+        let [command] = &commands;
+        let rules = self.protected_branches(id).await?;
+        let policy = PushPolicy::decide(&rules, access.role(), &commands);
+        // What is built on the present state by this program is a fast-forward.
+        if let Some(reason) = policy.refusal(command, || true) {
+            return Err(MoveError::Refused(reason));
+        }
+        let name =
+            RefName::parse(&command.reference).map_err(|it| MoveError::Refused(it.to_string()))?;
+        let repository = self.repository(project).await?;
+        let occasion = Occasion {
+            user: access.principal().user_id(),
+            options: Vec::new(),
+            trace,
+        };
+        let (noted, holder) = (occasion.clone(), self.db.holder().to_owned());
+        let begin = move |tx: &mut rave_store::Tx<'_>| store::begin_push(tx, id, &holder, &noted);
+        let row = self
+            .db
+            .write::<_, StoreError, _>("git_begin_move", begin)
+            .await?;
+        let _claim = self.claim(row);
+        let moved = refs::update(
+            &self.runner,
+            &repository,
+            &name,
+            &command.before,
+            &command.after,
+        )
+        .await?;
+        let scope = Scope::Commands(&commands);
+        self.record_refs(project, scope, occasion, vec![row])
+            .await?;
+        match moved {
+            Moved::Done => Ok(()),
+            Moved::Refused => Err(MoveError::Changed),
+        }
     }
 }
 

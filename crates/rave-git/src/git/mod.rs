@@ -5,5 +5,6 @@ pub(crate) mod child;
 pub(crate) mod command;
 pub(crate) mod diff;
 pub(crate) mod history;
+pub(crate) mod objects;
 pub(crate) mod refs;
 pub(crate) mod tree;

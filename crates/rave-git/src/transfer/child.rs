@@ -63,15 +63,20 @@ pub(crate) fn command(
 }
 
 /// Starts a child and returns it with its output.
-pub(crate) fn start(command: &mut Command, service: Service) -> Result<(Group, Pieces), GitError> {
+pub(crate) fn start(
+    command: &mut Command,
+    name: &'static str,
+) -> Result<(Group, Pieces), GitError> {
     let failed = |source| GitError::Child {
-        command: service.command(),
+        command: name,
         source,
     };
     let mut group = Group::spawn(command).map_err(failed)?;
-    let stdout = group.child().stdout.take().ok_or(GitError::Answer {
-        command: service.command(),
-    })?;
+    let stdout = group
+        .child()
+        .stdout
+        .take()
+        .ok_or(GitError::Answer { command: name })?;
     // Refused when the user has too much in pipes already; then it stays small.
     let _ = fcntl(&stdout, FcntlArg::F_SETPIPE_SZ(256 << 10));
     let pieces = Pieces {

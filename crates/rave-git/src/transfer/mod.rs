@@ -1,13 +1,13 @@
 //! Smart HTTP: `info/refs`, `git-upload-pack`, `git-receive-pack`.
 
 mod body;
-mod child;
+pub(crate) mod child;
 mod commands;
 mod gate;
 mod pkt;
 mod receive;
 mod refs;
-mod upload;
+pub(crate) mod upload;
 
 pub(crate) use receive::receive_pack;
 pub(crate) use refs::info_refs;

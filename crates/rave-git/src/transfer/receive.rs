@@ -123,7 +123,7 @@ impl Push {
             .stderr(lock(git, row)?)
             .env(hook::BINARY, &git.config.binary)
             .env(hook::POLICY, serde_json::json!(policy).to_string());
-        let (mut group, pieces) = child::start(&mut command, service)?;
+        let (mut group, pieces) = child::start(&mut command, service.command())?;
         let stdin = group.child().stdin.take();
         Ok(Self {
             git: git.clone(),

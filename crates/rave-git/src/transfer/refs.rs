@@ -40,8 +40,16 @@ pub(crate) async fn info_refs(
         greeting.extend_from_slice(pkt::FLUSH);
     }
     let permit = git.runner.permit().await;
-    let (group, pieces) = child::start(&mut command, service)?;
-    let body = upload::answer(&git, service, group, pieces, greeting.freeze(), permit).await?;
+    let (group, pieces) = child::start(&mut command, service.command())?;
+    let body = upload::answer(
+        &git,
+        service.command(),
+        group,
+        pieces,
+        greeting.freeze(),
+        permit,
+    )
+    .await?;
     let response = finish(body.into_response(), &service.content_type("advertisement"));
     Ok(with_no_length(response))
 }

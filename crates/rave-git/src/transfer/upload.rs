@@ -36,7 +36,7 @@ pub(crate) async fn upload_pack(
     command.arg(&repository).stdin(Stdio::piped());
     let permit = git.uploads.clone().acquire_owned().await;
     let permit = permit.expect("the semaphore is never closed");
-    let (mut group, pieces) = child::start(&mut command, service)?;
+    let (mut group, pieces) = child::start(&mut command, service.command())?;
     if let Some(stdin) = group.child().stdin.take() {
         let body = RequestBody::new(&parts.headers, body);
         git.tasks.spawn(async move {
@@ -46,7 +46,7 @@ pub(crate) async fn upload_pack(
             }
         });
     }
-    let body = answer(&git, service, group, pieces, Bytes::new(), permit).await?;
+    let body = answer(&git, service.command(), group, pieces, Bytes::new(), permit).await?;
     Ok(finish(
         body.into_response(),
         &service.content_type("result"),
@@ -65,15 +65,14 @@ async fn feed(mut body: RequestBody, mut stdin: ChildStdin) -> Result<(), BodyEr
 }
 
 /// Waits for a child's first words and streams the rest. A child that says nothing at all is an error.
-pub(super) async fn answer(
+pub(crate) async fn answer(
     git: &Git,
-    service: Service,
+    name: &'static str,
     mut group: Group,
     mut pieces: Pieces,
     greeting: Bytes,
     permit: OwnedSemaphorePermit,
 ) -> Result<Body, HttpError> {
-    let name = service.command();
     let failed = |source| GitError::Child {
         command: name,
         source,
