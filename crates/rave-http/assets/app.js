@@ -14,6 +14,7 @@ function live(region) {
       const template = document.createElement("template");
       template.innerHTML = html;
       times(template.content);
+      durations(template.content);
       if (how === "replace") element.replaceWith(template.content);
       else element.append(template.content);
     }
@@ -42,6 +43,19 @@ function times(root) {
     const seconds = Math.round((Date.parse(element.dateTime) - Date.now()) / 1000);
     const [unit, size] = units.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
     element.textContent = relative.format(Math.round(seconds / size), unit);
+  }
+}
+
+// A duration that goes on, since an instant in milliseconds, counts by itself; the format is the server's.
+function durations(root) {
+  for (const element of root.querySelectorAll("[data-since]")) {
+    const millis = Math.max(0, Date.now() - Number(element.dataset.since));
+    const seconds = Math.floor(millis / 1000);
+    const [hours, mins, secs] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+    const two = (number) => String(number).padStart(2, "0");
+    if (hours) element.textContent = `${hours}h ${two(mins)}m ${two(secs)}s`;
+    else if (mins) element.textContent = `${mins}m ${two(secs)}s`;
+    else element.textContent = `${secs}s`;
   }
 }
 
@@ -84,6 +98,8 @@ function confirmations() {
 document.querySelectorAll("[data-live]").forEach(live);
 times(document);
 setInterval(() => times(document), 30000);
+durations(document);
+setInterval(() => durations(document), 1000);
 copyButtons();
 filters();
 confirmations();
