@@ -1,1 +1,29 @@
 #![doc = include_str!("../README.md")]
+
+mod api;
+mod config;
+mod error;
+mod metrics;
+mod model;
+mod multipart;
+mod pages;
+mod render;
+mod reports;
+mod service;
+mod store;
+mod token;
+mod variables;
+mod worker;
+
+pub use config::CiConfig;
+pub use reports::PipelineReports;
+pub use service::Ci;
+pub use token::JobTokenStore;
+
+use rave_store::PartMigrations;
+
+/// The tables of this part.
+pub const MIGRATIONS: PartMigrations = PartMigrations {
+    part: "ci",
+    steps: &[("0001_ci", include_str!("migrations/0001_ci.sql"))],
+};

@@ -53,13 +53,35 @@ labels! {
         Zip = "zip",
         Gzip = "gzip",
     }
-    /// Whether a runner is heard of.
-    RunnerStatus {
-        Online = "online",
-        Offline = "offline",
-        /// Not heard of for a week.
-        Stale = "stale",
-        NeverContacted = "never_contacted",
+    /// Who may download an artifact.
+    Audience {
+        All = "all",
+        Developer = "developer",
+        Maintainer = "maintainer",
+        /// Only later jobs of the pipeline.
+        Nobody = "none",
+    }
+}
+
+/// Whether a runner is heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunnerStatus {
+    Online,
+    Offline,
+    /// Not heard of for a week.
+    Stale,
+    NeverContacted,
+}
+
+impl RunnerStatus {
+    /// Returns the API's name.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Stale => "stale",
+            Self::NeverContacted => "never_contacted",
+        }
     }
 }
 
@@ -131,8 +153,6 @@ pub(crate) struct Job {
     pub(crate) exit_code: Option<i64>,
     /// Whether a newer try took its place.
     pub(crate) retried: bool,
-    /// How many tries came before.
-    pub(crate) tries: i64,
     /// Who started it: the pipeline's user, or whoever played or retried it.
     pub(crate) user: Option<UserId>,
     pub(crate) timeout_ms: i64,
@@ -207,6 +227,7 @@ pub(crate) struct Artifact {
     pub(crate) filename: String,
     pub(crate) digest: Digest,
     pub(crate) size_bytes: u64,
+    pub(crate) audience: Audience,
     /// `None`: kept until somebody erases it.
     pub(crate) expire_at: Option<Timestamp>,
 }
@@ -282,8 +303,6 @@ pub(crate) struct Manager {
 /// A part of a job's log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogSlice {
-    /// Where the part begins.
-    pub(crate) start: u64,
     pub(crate) bytes: Vec<u8>,
     /// How long the log is now.
     pub(crate) size_bytes: u64,
@@ -312,7 +331,9 @@ impl Stuck {
             Self::NoMatchingRunner => {
                 "This job is stuck because no runner matches it: check the job's tags and whether runners are protected."
             }
-            Self::NoneOnline => "This job is stuck because the runners that match it are paused or offline.",
+            Self::NoneOnline => {
+                "This job is stuck because the runners that match it are paused or offline."
+            }
         }
     }
 }

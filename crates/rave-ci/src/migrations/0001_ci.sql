@@ -68,6 +68,8 @@ CREATE TABLE ci_job (
     system_id TEXT,
     failure_reason TEXT,
     scheduled_at BIGINT,
+    -- What the file says, and what holds once the exit code is known.
+    may_fail BIGINT NOT NULL,
     allow_failure BIGINT NOT NULL,
     exit_code BIGINT,
     retried BIGINT NOT NULL DEFAULT 0,
@@ -100,6 +102,7 @@ CREATE INDEX ci_job_pending ON ci_job (id) WHERE status = 'pending';
 CREATE INDEX ci_job_runner ON ci_job (runner_id) WHERE status IN ('assigned', 'running', 'canceling');
 CREATE INDEX ci_job_due ON ci_job (due_at) WHERE due_at IS NOT NULL;
 CREATE UNIQUE INDEX ci_job_token ON ci_job (token_digest) WHERE token_digest IS NOT NULL;
+CREATE INDEX ci_job_unarchived ON ci_job (id) WHERE trace_bytes > 0 AND trace_digest IS NULL;
 CREATE INDEX ci_job_trace ON ci_job (trace_digest) WHERE trace_digest IS NOT NULL;
 
 -- The log of a job as it arrives; one object in the blob store once the job has ended.
@@ -121,8 +124,6 @@ CREATE TABLE ci_artifact (
     size_bytes BIGINT NOT NULL,
     access TEXT NOT NULL,
     expire_at BIGINT,
-    -- Kept although it expired, because its pipeline is the latest successful one of its ref.
-    locked BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     UNIQUE (job_id, file_type)
 );

@@ -1,0 +1,128 @@
+//! The dialects: the runner protocol, and the API for clients in GitLab's shapes.
+
+mod artifacts;
+mod job_token;
+mod jobs;
+mod lint;
+mod numbers;
+mod pipelines;
+mod runner;
+mod runners;
+mod shapes;
+mod streams;
+
+use std::sync::Arc;
+
+use rave_http::Routes;
+
+use crate::service::Ci;
+
+/// The state of all handlers.
+pub(crate) type State = axum::extract::State<Arc<Ci>>;
+
+/// Returns the routes of the runner protocol and of the API.
+pub(crate) fn routes() -> Routes<Arc<Ci>> {
+    Routes::new()
+        // The runner protocol.
+        .post("/api/v4/runners/verify", runner::lifecycle::verify)
+        .delete("/api/v4/runners", runner::lifecycle::unregister)
+        .delete(
+            "/api/v4/runners/managers",
+            runner::lifecycle::unregister_manager,
+        )
+        .post(
+            "/api/v4/runners/reset_authentication_token",
+            runner::lifecycle::reset_own_token,
+        )
+        .post("/api/v4/jobs/request", runner::request::request)
+        .put("/api/v4/jobs/{job}", runner::update::update)
+        .patch("/api/v4/jobs/{job}/trace", runner::trace::append)
+        .post(
+            "/api/v4/jobs/{job}/artifacts/authorize",
+            runner::artifacts::authorize,
+        )
+        .post("/api/v4/jobs/{job}/artifacts", runner::artifacts::upload)
+        .get("/api/v4/jobs/{job}/artifacts", runner::artifacts::download)
+        // Runners for people.
+        .post("/api/v4/user/runners", runners::create)
+        .get("/api/v4/runners", runners::list_own)
+        .get("/api/v4/runners/all", runners::list_all)
+        .get("/api/v4/runners/{runner}", runners::show)
+        .put("/api/v4/runners/{runner}", runners::update)
+        .delete("/api/v4/runners/{runner}", runners::delete)
+        .get("/api/v4/runners/{runner}/managers", runners::managers)
+        .post(
+            "/api/v4/runners/{runner}/reset_authentication_token",
+            runners::reset_token,
+        )
+        .get("/api/v4/projects/{id}/runners", runners::list_of_project)
+        // Pipelines.
+        .get("/api/v4/projects/{id}/pipelines", pipelines::list)
+        .post("/api/v4/projects/{id}/pipeline", pipelines::create)
+        .get("/api/v4/projects/{id}/pipelines/latest", pipelines::latest)
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}",
+            pipelines::show,
+        )
+        .delete(
+            "/api/v4/projects/{id}/pipelines/{pipeline}",
+            pipelines::delete,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/variables",
+            pipelines::variables,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/jobs",
+            jobs::list_of_pipeline,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/bridges",
+            pipelines::bridges,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/retry",
+            pipelines::retry,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/cancel",
+            pipelines::cancel,
+        )
+        .get("/api/v4/projects/{id}/ci/lint", lint::lint_commit)
+        .post("/api/v4/projects/{id}/ci/lint", lint::lint_text)
+        // Jobs.
+        .get("/api/v4/job", job_token::show)
+        .get("/api/v4/projects/{id}/jobs", jobs::list)
+        .get("/api/v4/projects/{id}/jobs/{job}", jobs::show)
+        .get("/api/v4/projects/{id}/jobs/{job}/trace", jobs::trace)
+        .post("/api/v4/projects/{id}/jobs/{job}/play", jobs::play)
+        .post("/api/v4/projects/{id}/jobs/{job}/retry", jobs::retry)
+        .post("/api/v4/projects/{id}/jobs/{job}/cancel", jobs::cancel)
+        .post("/api/v4/projects/{id}/jobs/{job}/erase", jobs::erase)
+        // Artifacts.
+        .get(
+            "/api/v4/projects/{id}/jobs/{job}/artifacts",
+            artifacts::download,
+        )
+        .delete(
+            "/api/v4/projects/{id}/jobs/{job}/artifacts",
+            artifacts::delete,
+        )
+        .post(
+            "/api/v4/projects/{id}/jobs/{job}/artifacts/keep",
+            artifacts::keep,
+        )
+        .get(
+            "/api/v4/projects/{id}/jobs/{job}/artifacts/{*path}",
+            artifacts::file,
+        )
+        .get(
+            "/api/v4/projects/{id}/jobs/artifacts/{ref}/download",
+            artifacts::download_of_ref,
+        )
+        .get(
+            "/api/v4/projects/{id}/jobs/artifacts/{ref}/raw/{*path}",
+            artifacts::file_of_ref,
+        )
+        .delete("/api/v4/projects/{id}/artifacts", artifacts::delete_all)
+}

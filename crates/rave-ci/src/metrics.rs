@@ -1,0 +1,160 @@
+//! Figures about jobs and runners.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use rave_core::job::Status;
+use rave_core::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusLabel {
+    status: &'static str,
+}
+
+/// The states that the gauge shows: those that a job leaves by itself.
+const ACTIVE: [Status; 4] = [
+    Status::Pending,
+    Status::Running,
+    Status::Canceling,
+    Status::Scheduled,
+];
+
+/// This part's metrics.
+pub(crate) struct CiMetrics {
+    jobs: Family<StatusLabel, Gauge>,
+    ended: Family<StatusLabel, Counter>,
+    queue_time: Histogram,
+    durations: Histogram,
+    runners_online: Gauge,
+    pipelines: Counter,
+}
+
+impl Default for CiMetrics {
+    fn default() -> Self {
+        Self {
+            jobs: Family::default(),
+            ended: Family::default(),
+            queue_time: Histogram::new([0.05, 0.2, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0]),
+            durations: Histogram::new([0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0]),
+            runners_online: Gauge::default(),
+            pipelines: Counter::default(),
+        }
+    }
+}
+
+impl CiMetrics {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        for status in ACTIVE {
+            self.gauge(status).set(0);
+        }
+        registry.register(
+            "rave_ci_jobs",
+            "Jobs that have not ended, by status",
+            self.jobs.clone(),
+        );
+        registry.register(
+            "rave_ci_jobs_finished",
+            "Jobs that ended, by status",
+            self.ended.clone(),
+        );
+        registry.register(
+            "rave_ci_job_queue_duration_seconds",
+            "Time that jobs waited for a runner",
+            self.queue_time.clone(),
+        );
+        registry.register(
+            "rave_ci_job_duration_seconds",
+            "Time that jobs ran",
+            self.durations.clone(),
+        );
+        registry.register(
+            "rave_ci_runners_online",
+            "Runners that were heard of lately and are not paused",
+            self.runners_online.clone(),
+        );
+        registry.register(
+            "rave_ci_pipelines",
+            "Pipelines made",
+            self.pipelines.clone(),
+        );
+    }
+
+    fn gauge(&self, status: Status) -> Gauge {
+        let label = StatusLabel {
+            status: status.label(),
+        };
+        self.jobs.get_or_create(&label).clone()
+    }
+
+    /// Sets how many jobs are in each state. Names are the stored ones.
+    pub(crate) fn set_jobs(&self, counts: &[(String, i64)]) {
+        for status in ACTIVE {
+            let here = |name: &str| match name {
+                // To clients it still waits.
+                "assigned" => status == Status::Pending,
+                name => status.label() == name,
+            };
+            let count = counts.iter().filter(|it| here(&it.0)).map(|it| it.1).sum();
+            self.gauge(status).set(count);
+        }
+    }
+
+    pub(crate) fn set_runners_online(&self, count: u64) {
+        self.runners_online
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn pipeline_made(&self) {
+        self.pipelines.inc();
+    }
+
+    pub(crate) fn job_taken(&self, queued_at: Timestamp, now: Timestamp) {
+        self.queue_time.observe(seconds(queued_at, now));
+    }
+
+    pub(crate) fn job_ended(&self, status: Status, started_at: Option<Timestamp>, now: Timestamp) {
+        let label = StatusLabel {
+            status: status.label(),
+        };
+        self.ended.get_or_create(&label).inc();
+        if let Some(started_at) = started_at {
+            self.durations.observe(seconds(started_at, now));
+        }
+    }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    std::time::Duration::from_millis(u64::try_from(to.since(from)).unwrap_or(0)).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_shown() {
+        let metrics = CiMetrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        metrics.set_jobs(&[
+            ("pending".into(), 2),
+            ("assigned".into(), 1),
+            ("running".into(), 4),
+        ]);
+        metrics.job_ended(Status::Failed, Some(Timestamp(0)), Timestamp(2000));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("writes");
+        for line in [
+            "rave_ci_jobs{status=\"pending\"} 3",
+            "rave_ci_jobs{status=\"running\"} 4",
+            "rave_ci_jobs{status=\"scheduled\"} 0",
+            "rave_ci_jobs_finished_total{status=\"failed\"} 1",
+            "rave_ci_job_duration_seconds_sum 2.0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! Every change of a job that can matter to other jobs: the graph is loaded, stepped by the pure state machine, and what
+//! changed is stored with its events, all in one transaction.
+//!
+//! A job that is given to a runner or begins to run changes nothing for others, so `assign` does without the graph.
+
+use rave_ci_lang::JobPlan;
+use rave_core::event::{EventKind, NewEvent};
+use rave_core::id::{JobId, PipelineId, UserId};
+use rave_core::job::{self, FailureReason, JobEvent, JobState, Refused, Status};
+use rave_core::pipeline::{self, Graph, PipelineEvent};
+use rave_core::time::Timestamp;
+use rave_store::Tx;
+use serde_json::json;
+
+use super::Ci;
+use crate::config::{CiConfig, millis};
+use crate::error::CiError;
+use crate::store;
+use crate::store::job::{Change, Place, Stored};
+use crate::store::pipeline::Locked;
+
+/// How often a change is tried again that another one came before.
+const TRIES: usize = 10;
+
+/// What happens to a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Action {
+    /// Let go what can go.
+    Settle,
+    /// Something happens to one job.
+    Job {
+        job: JobId,
+        event: JobEvent,
+        exit_code: Option<i64>,
+    },
+    /// Everything that has not ended stops.
+    Cancel,
+    /// One ended job is tried again.
+    Retry { job: JobId, user: Option<UserId> },
+    /// Every job that failed or was canceled is tried again.
+    RetryAll { user: Option<UserId> },
+}
+
+/// What a change came to.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) status: Status,
+    /// Whether jobs wait for a runner that did not before.
+    pub(crate) queued: bool,
+    /// The new try of a [`Action::Retry`].
+    pub(crate) new_job: Option<JobId>,
+    /// Jobs that ended: their status and when they started.
+    pub(crate) ended: Vec<(Status, Option<Timestamp>)>,
+}
+
+/// The settings that decide about time and tries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) pending_ms: i64,
+    pub(crate) assign_ms: i64,
+    pub(crate) lost_ms: i64,
+    pub(crate) lost_retries: u32,
+}
+
+impl Rules {
+    pub(crate) fn of(config: &CiConfig) -> Self {
+        Self {
+            pending_ms: millis(config.pending_timeout),
+            assign_ms: millis(config.assign_timeout),
+            lost_ms: millis(config.lost_after),
+            lost_retries: config.lost_retries,
+        }
+    }
+
+    /// Returns when somebody has to look at a job that is in `state` since `now`.
+    pub(crate) fn due(&self, state: JobState, now: Timestamp) -> Option<Timestamp> {
+        match state {
+            JobState::Pending => Some(now.plus_millis(self.pending_ms)),
+            JobState::Scheduled { at } => Some(at),
+            JobState::Assigned { .. } => Some(now.plus_millis(self.assign_ms)),
+            JobState::Running { .. } | JobState::Canceling { .. } => {
+                Some(now.plus_millis(self.lost_ms))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns when somebody has to look at a running job that spoke at `now`: when it would have been silent for too
+    /// long, or should long have ended.
+    pub(crate) fn due_running(
+        &self,
+        started_at: Option<Timestamp>,
+        timeout_ms: i64,
+        now: Timestamp,
+    ) -> Timestamp {
+        let silent = now.plus_millis(self.lost_ms);
+        let overdue = Self::overdue(started_at.unwrap_or(now), timeout_ms);
+        silent.min(overdue.max(now))
+    }
+
+    /// Returns when the server itself ends a job. Its runner does so first, and then has some time to clear up.
+    pub(crate) fn overdue(started_at: Timestamp, timeout_ms: i64) -> Timestamp {
+        const GRACE_MS: i64 = 10 * 60 * 1000;
+        started_at.plus_millis(timeout_ms.saturating_add(GRACE_MS))
+    }
+
+    /// Returns how often a job may be tried again by itself after failing so.
+    fn retries(&self, plan: &JobPlan, reason: FailureReason, exit_code: Option<i64>) -> u32 {
+        use FailureReason as F;
+        if reason == F::MissingDependencyFailure {
+            return 0;
+        }
+        let retry = &plan.retry;
+        let named = |it: &str| retry.when.iter().any(|when| when == it);
+        let stuck = reason == F::NoUpdatesRunning && named(F::StuckOrTimeoutFailure.label());
+        let by_code =
+            exit_code.is_some_and(|code| retry.exit_codes.iter().any(|it| i64::from(*it) == code));
+        if retry.max > 0 && (named("always") || named(reason.label()) || stuck || by_code) {
+            return retry.max;
+        }
+        match reason {
+            F::SchedulerFailure => 2,
+            // The job is not to blame for its runner.
+            F::NoUpdatesRunning | F::RunnerSystemFailure | F::RunnerInterrupted => {
+                self.lost_retries
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl Ci {
+    /// Applies an action to a pipeline, again if another change came first.
+    pub(crate) async fn apply(
+        &self,
+        pipeline: PipelineId,
+        action: Action,
+    ) -> Result<Applied, CiError> {
+        let rules = Rules::of(&self.config);
+        let mut tries = 0;
+        let applied = loop {
+            let tried = self
+                .db
+                .write("ci_apply", move |tx| apply(tx, &rules, pipeline, action))
+                .await;
+            tries += 1;
+            match tried {
+                Err(CiError::Conflict) if tries < TRIES => {}
+                other => break other?,
+            }
+        };
+        self.note(&applied);
+        Ok(applied)
+    }
+
+    /// Wakes runners and counts, once a change is committed.
+    pub(crate) fn note(&self, applied: &Applied) {
+        if applied.queued {
+            self.queue.ring();
+        }
+        let now = self.now();
+        for (status, started_at) in &applied.ended {
+            self.metrics.job_ended(*status, *started_at, now);
+        }
+    }
+}
+
+/// The graph of a pipeline on its way from one stored state to the next.
+struct Stepping {
+    graph: Graph,
+    places: Vec<Place>,
+    before: Vec<(JobState, bool)>,
+    /// For nodes that get a new try: the state in which the old one ends.
+    retried: Vec<(usize, JobState)>,
+    exit_code: Option<(usize, i64)>,
+    user: Option<UserId>,
+}
+
+/// Applies an action in the caller's transaction.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    rules: &Rules,
+    pipeline: PipelineId,
+    action: Action,
+) -> Result<Applied, CiError> {
+    let locked = store::pipeline::lock(tx, pipeline)?.ok_or(CiError::NotFound("Pipeline"))?;
+    let (graph, places) = store::job::load_graph(tx, pipeline)?;
+    let before = graph
+        .nodes
+        .iter()
+        .map(|it| (it.state, it.allow_failure))
+        .collect();
+    let mut stepping = Stepping {
+        graph,
+        places,
+        before,
+        retried: Vec::new(),
+        exit_code: None,
+        user: None,
+    };
+    stepping.act(tx, rules, action)?;
+    stepping.store(tx, rules, pipeline, &locked)
+}
+
+impl Stepping {
+    fn act(&mut self, tx: &mut Tx<'_>, rules: &Rules, action: Action) -> Result<(), CiError> {
+        let now = tx.now();
+        match action {
+            Action::Settle => self.step(PipelineEvent::Settle, now)?,
+            Action::Job {
+                job,
+                event,
+                exit_code,
+            } => {
+                let node = self.node(job)?;
+                self.exit_code = exit_code.map(|code| (node, code));
+                match event {
+                    JobEvent::Fail(reason) => self.fail(tx, rules, node, reason, exit_code)?,
+                    event => self.step(PipelineEvent::Job { node, event }, now)?,
+                }
+            }
+            Action::Cancel => {
+                for node in 0..self.graph.nodes.len() {
+                    // A runner that cannot stop gracefully is told to drop everything.
+                    let state = self.graph.nodes[node].state;
+                    if matches!(state, JobState::Running { .. }) && !self.places[node].graceful {
+                        self.graph.nodes[node].state =
+                            job::next(state, JobEvent::Cancel { graceful: false })?;
+                    }
+                }
+                self.step(PipelineEvent::Cancel { graceful: true }, now)?;
+            }
+            Action::Retry { job, user } => {
+                self.user = user;
+                let node = self.node(job)?;
+                self.retry(node, now)?;
+            }
+            Action::RetryAll { user } => {
+                self.user = user;
+                for node in 0..self.graph.nodes.len() {
+                    if matches!(
+                        self.graph.nodes[node].state,
+                        JobState::Failed(_) | JobState::Canceled
+                    ) {
+                        self.retry(node, now)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, job: JobId) -> Result<usize, CiError> {
+        let found = self.places.iter().position(|it| it.job == job);
+        found.ok_or(CiError::Forbidden("Job is not retryable"))
+    }
+
+    fn step(&mut self, event: PipelineEvent, now: Timestamp) -> Result<(), Refused> {
+        pipeline::step(&mut self.graph, event, now).map(drop)
+    }
+
+    fn retry(&mut self, node: usize, now: Timestamp) -> Result<(), Refused> {
+        let ended = self.graph.nodes[node].state;
+        self.step(PipelineEvent::Retry { node }, now)?;
+        self.retried.push((node, ended));
+        Ok(())
+    }
+
+    /// A failed job is tried again if its rules say so, before anything after it hears of the failure.
+    fn fail(
+        &mut self,
+        tx: &mut Tx<'_>,
+        rules: &Rules,
+        node: usize,
+        reason: FailureReason,
+        exit_code: Option<i64>,
+    ) -> Result<(), CiError> {
+        let now = tx.now();
+        let failed = job::next(self.graph.nodes[node].state, JobEvent::Fail(reason))?;
+        if matches!(failed, JobState::Failed(_)) {
+            let plan = store::job::load_plan(tx, self.places[node].job)?;
+            let tries = self.places[node].tries;
+            if tries < i64::from(rules.retries(&plan, reason, exit_code)) {
+                self.graph.nodes[node].state = failed;
+                return Ok(self.retry(node, now)?);
+            }
+            let allowed = &plan.allow_failure_exit_codes;
+            let listed =
+                exit_code.is_some_and(|code| allowed.iter().any(|it| i64::from(*it) == code));
+            self.graph.nodes[node].allow_failure |= listed;
+        }
+        let event = JobEvent::Fail(reason);
+        Ok(self.step(PipelineEvent::Job { node, event }, now)?)
+    }
+
+    fn store(
+        self,
+        tx: &mut Tx<'_>,
+        rules: &Rules,
+        pipeline: PipelineId,
+        locked: &Locked,
+    ) -> Result<Applied, CiError> {
+        let now = tx.now();
+        let mut applied = Applied {
+            status: pipeline::status(&self.graph),
+            queued: false,
+            new_job: None,
+            ended: Vec::new(),
+        };
+        let mut events = Vec::new();
+        for (node, before) in self.before.iter().enumerate() {
+            let after = &self.graph.nodes[node];
+            let place = self.places[node];
+            let retried = self.retried.iter().find(|it| it.0 == node).map(|it| it.1);
+            // What the row of the old try has to say; a new try is another row.
+            let to = retried.unwrap_or(after.state);
+            if (to, after.allow_failure) != *before {
+                let change = Change {
+                    allow_failure: after.allow_failure,
+                    exit_code: self.exit_code.filter(|it| it.0 == node).map(|it| it.1),
+                    due_at: rules.due(to, now),
+                };
+                let stored = store::job::put_state(tx, place.job, place.version, to, change)?;
+                let stored = stored.ok_or(CiError::Conflict)?;
+                applied.note(to, &stored);
+                events.push(job_event(
+                    locked,
+                    pipeline,
+                    place.job,
+                    &stored,
+                    to,
+                    after.allow_failure,
+                ));
+            }
+            if retried.is_some() {
+                let due = now.plus_millis(rules.pending_ms);
+                let (job, stored) = store::job::insert_retry(tx, place.job, self.user, due)?;
+                applied.new_job = Some(job);
+                applied.note(JobState::Pending, &stored);
+                events.push(job_event(
+                    locked,
+                    pipeline,
+                    job,
+                    &stored,
+                    JobState::Pending,
+                    after.allow_failure,
+                ));
+            }
+        }
+        if applied.status != locked.status {
+            store::pipeline::put_status(tx, pipeline, applied.status)?;
+            events.push(pipeline_event(locked, pipeline, applied.status));
+        }
+        // Last, because on PostgreSQL an append makes other appends wait.
+        for event in events {
+            tx.append(event)?;
+        }
+        Ok(applied)
+    }
+}
+
+impl Applied {
+    fn note(&mut self, state: JobState, stored: &Stored) {
+        self.queued |= state == JobState::Pending;
+        if matches!(
+            state,
+            JobState::Success | JobState::Failed(_) | JobState::Canceled
+        ) {
+            self.ended.push((state.status(), stored.started_at));
+        }
+    }
+}
+
+/// Makes the event of a job's change: `job.finished` at its end, `job.changed` before.
+pub(crate) fn job_event(
+    locked: &Locked,
+    pipeline: PipelineId,
+    job: JobId,
+    stored: &Stored,
+    state: JobState,
+    allow_failure: bool,
+) -> NewEvent {
+    let ended = state.status().is_finished();
+    let kind = if ended {
+        EventKind::JobFinished
+    } else {
+        EventKind::JobChanged
+    };
+    let reason = match state {
+        JobState::Failed(reason) => Some(reason.label()),
+        _ => None,
+    };
+    let payload = json!({
+        "id": job.0,
+        "pipeline_id": pipeline.0,
+        "name": stored.name,
+        "stage": stored.stage,
+        "status": state.status().label(),
+        "allow_failure": allow_failure,
+        "failure_reason": reason,
+    });
+    NewEvent::new(kind, format!("job/{job}"))
+        .project(locked.project)
+        .payload(payload)
+        .trace(locked.trace)
+}
+
+/// Makes the event of a pipeline's change: `pipeline.finished` at its end, `pipeline.changed` before.
+pub(crate) fn pipeline_event(locked: &Locked, pipeline: PipelineId, status: Status) -> NewEvent {
+    let ended = status.is_finished();
+    let kind = if ended {
+        EventKind::PipelineFinished
+    } else {
+        EventKind::PipelineChanged
+    };
+    let payload = json!({
+        "id": pipeline.0,
+        "iid": locked.iid,
+        "ref": locked.ref_name,
+        "sha": locked.sha,
+        "status": status.label(),
+    });
+    NewEvent::new(kind, format!("pipeline/{pipeline}"))
+        .project(locked.project)
+        .payload(payload)
+        .trace(locked.trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rave_ci_lang::Retry;
+
+    fn retries(retry: Retry, reason: FailureReason, exit_code: Option<i64>) -> u32 {
+        let plan: JobPlan = JobPlan {
+            retry,
+            ..crate::service::plan::tests::job("a")
+        };
+        Rules::of(&CiConfig::new("http://x", "1")).retries(&plan, reason, exit_code)
+    }
+
+    #[test]
+    fn retries_follow_the_file_and_forgive_runners() {
+        use FailureReason as F;
+        let retry = |max, when: &[&str], exit_codes: &[i32]| Retry {
+            max,
+            when: when.iter().map(ToString::to_string).collect(),
+            exit_codes: exit_codes.to_vec(),
+        };
+        assert_eq!(retries(retry(0, &[], &[]), F::ScriptFailure, Some(1)), 0);
+        assert_eq!(
+            retries(retry(2, &["always"], &[]), F::ScriptFailure, Some(1)),
+            2
+        );
+        assert_eq!(
+            retries(retry(2, &["script_failure"], &[]), F::ApiFailure, None),
+            0
+        );
+        assert_eq!(
+            retries(retry(2, &[], &[137]), F::ScriptFailure, Some(137)),
+            2
+        );
+        assert_eq!(retries(retry(2, &[], &[137]), F::ScriptFailure, Some(1)), 0);
+        assert_eq!(retries(retry(0, &[], &[]), F::NoUpdatesRunning, None), 1);
+        assert_eq!(
+            retries(
+                retry(2, &["stuck_or_timeout_failure"], &[]),
+                F::NoUpdatesRunning,
+                None
+            ),
+            2
+        );
+        assert_eq!(
+            retries(
+                retry(2, &["always"], &[]),
+                F::MissingDependencyFailure,
+                None
+            ),
+            0
+        );
+    }
+}

@@ -1,0 +1,441 @@
+//! Giving jobs to runners: who may take what, the wait for work, and the way back of a job whose runner never spoke.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rave_ci_lang::JobPlan;
+use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
+use rave_core::job::{FailureReason, JobEvent, JobState};
+use rave_core::permission::Project;
+use rave_core::secret::{Secret, TokenDigest, TokenKind, generate_token};
+use tokio_util::sync::CancellationToken;
+
+use super::Ci;
+use super::advance::{Action, Rules};
+use crate::error::CiError;
+use crate::model::{Runner, RunnerType};
+use crate::store;
+use crate::store::artifact::Source;
+use crate::store::job::{Assignment, Candidate, Taken};
+use crate::store::pipeline::JobSide;
+use crate::store::runner::MachineInfo;
+
+/// How many waiting jobs are looked at in one go.
+const BATCH: u32 = 100;
+/// How often a machine that asks for jobs is written down.
+const CONTACT_MS: i64 = 20_000;
+
+/// A job that was given to a runner, with everything its payload is made from.
+pub(crate) struct Assigned {
+    pub(crate) taken: Taken,
+    pub(crate) side: JobSide,
+    pub(crate) project: Project,
+    pub(crate) runner: Runner,
+    pub(crate) token: Secret,
+    /// Jobs to download artifacts from.
+    pub(crate) dependencies: Vec<Source>,
+    /// A key for each of the plan's caches.
+    pub(crate) cache_keys: Vec<String>,
+}
+
+/// An assigned job on its way to the runner. Dropped before it is handed over, the job goes to another runner at once.
+pub(crate) struct Handover {
+    ci: Arc<Ci>,
+    assigned: Option<Assigned>,
+}
+
+impl Handover {
+    /// Takes the job out, to be put into an answer that will be sent.
+    pub(crate) fn complete(mut self) -> Option<Assigned> {
+        self.assigned.take()
+    }
+}
+
+impl Drop for Handover {
+    fn drop(&mut self) {
+        let Some(assigned) = self.assigned.take() else {
+            return;
+        };
+        let (ci, job) = (self.ci.clone(), assigned.taken.job);
+        self.ci.tasks.spawn(async move {
+            // Should this fail, the job is released when its runner stays silent.
+            if let Err(error) = ci.release(job.pipeline, job.id).await {
+                tracing::warn!(job.id = job.id.0, %error, "cannot give a job back yet");
+            }
+        });
+    }
+}
+
+impl Ci {
+    /// Waits at most `wait` for a job that the runner may take. `None` when none came, or the server is about to stop.
+    ///
+    /// May be dropped at any point: a job that was taken in the meantime goes back.
+    pub(crate) async fn wait_for_job(
+        self: &Arc<Self>,
+        runner: &Runner,
+        machine: &MachineInfo,
+        wait: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Handover>, CiError> {
+        let mut version = self.queue.subscribe();
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        loop {
+            version.borrow_and_update();
+            if shutdown.is_cancelled() {
+                return Ok(None);
+            }
+            if let Some(handover) = self.try_take(runner.id, machine).await? {
+                return Ok(Some(handover));
+            }
+            tokio::select! {
+                _ = version.changed() => {}
+                () = &mut deadline => return Ok(None),
+                () = shutdown.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes the first job that the runner may have now.
+    async fn try_take(
+        self: &Arc<Self>,
+        runner: RunnerId,
+        machine: &MachineInfo,
+    ) -> Result<Option<Handover>, CiError> {
+        loop {
+            let seen = self.queue.version();
+            let (candidate, reservation, runner) = {
+                let mut looked = self.queue.look().await;
+                if looked.get(&runner) == Some(&seen) {
+                    return Ok(None);
+                }
+                let (runner, found) = self.find_job(runner).await?;
+                let Some(candidate) = found else {
+                    looked.insert(runner.id, seen);
+                    return Ok(None);
+                };
+                let reservation = self.queue.reserve(candidate.job);
+                (candidate, reservation, runner)
+            };
+            // In a task, because the change must not be half done when the request goes away.
+            let (ci, machine) = (self.clone(), machine.clone());
+            let (answer, taken) = tokio::sync::oneshot::channel();
+            self.tasks.spawn(async move {
+                let taken = ci.take(&candidate, runner, &machine).await;
+                drop(reservation);
+                // Nobody listens any more: the handover is dropped with the message, and gives the job back.
+                let _ = answer.send(taken);
+            });
+            match taken.await {
+                Ok(Ok(Some(handover))) => return Ok(Some(handover)),
+                // Another process was faster, or the job was ended: look again.
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Finds the first waiting job that the runner may take.
+    async fn find_job(&self, runner: RunnerId) -> Result<(Runner, Option<Candidate>), CiError> {
+        let mut after = JobId(0);
+        let mut groups = BTreeMap::new();
+        loop {
+            let (current, candidates) = self
+                .db
+                .read("ci_pending", move |tx| {
+                    let current = store::runner::find(tx, runner)?;
+                    let current = current.ok_or(CiError::Forbidden("the runner does not exist"))?;
+                    let candidates = if current.paused {
+                        Vec::new()
+                    } else {
+                        store::job::pending(tx, after, current.project, BATCH)?
+                    };
+                    Ok::<_, CiError>((current, candidates))
+                })
+                .await?;
+            for candidate in &candidates {
+                after = candidate.job;
+                let fits = current.fits(&candidate.tags, candidate.protected);
+                if !fits || self.queue.is_reserved(candidate.job) {
+                    continue;
+                }
+                if self
+                    .serves(&current, candidate.project, &mut groups)
+                    .await?
+                {
+                    return Ok((current, Some(candidate.clone())));
+                }
+            }
+            if candidates.len() < BATCH as usize {
+                return Ok((current, None));
+            }
+        }
+    }
+
+    /// Whether the runner takes jobs of the project. `groups` remembers the answers for a group's runner.
+    async fn serves(
+        &self,
+        runner: &Runner,
+        project: ProjectId,
+        groups: &mut BTreeMap<ProjectId, bool>,
+    ) -> Result<bool, CiError> {
+        match runner.kind {
+            RunnerType::Instance => Ok(true),
+            RunnerType::Project => Ok(runner.project == Some(project)),
+            RunnerType::Group => {
+                if let Some(known) = groups.get(&project) {
+                    return Ok(*known);
+                }
+                let serves = match self.directory.load_project(project).await? {
+                    Some(project) => {
+                        let above = self.namespaces_above(&project).await?;
+                        runner.group.is_some_and(|it| above.contains(&it))
+                    }
+                    None => false,
+                };
+                groups.insert(project, serves);
+                Ok(serves)
+            }
+        }
+    }
+
+    /// Returns the project's namespace and those above it.
+    pub(crate) async fn namespaces_above(&self, project: &Project) -> Result<Vec<i64>, CiError> {
+        let mut above = Vec::new();
+        let mut next = Some(project.namespace);
+        while let Some(id) = next.filter(|it| !above.contains(&it.0)) {
+            above.push(id.0);
+            next = self.directory.namespace(id).await?.and_then(|it| it.parent);
+        }
+        Ok(above)
+    }
+
+    /// Gives a job to a runner. `None` when the job is not to be had any more.
+    #[tracing::instrument(skip_all, name = "assign", fields(job.id = candidate.job.0, runner.id = runner.id.0))]
+    async fn take(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        runner: Runner,
+        machine: &MachineInfo,
+    ) -> Result<Option<Handover>, CiError> {
+        let token = generate_token(TokenKind::Job)?;
+        let rules = Rules::of(&self.config);
+        let assignment = Assignment {
+            runner: runner.id,
+            system_id: machine.system_id.clone(),
+            token_digest: TokenDigest::of(token.expose()).as_str().to_owned(),
+            graceful: machine.graceful,
+            runner_timeout_ms: runner
+                .maximum_timeout_secs
+                .map_or(i64::MAX, |it| it.saturating_mul(1000)),
+            due_at: self.now().plus_millis(rules.assign_ms),
+        };
+        let (job, version) = (candidate.job, candidate.version);
+        let taken = self
+            .db
+            .write("ci_assign", move |tx| {
+                let Some(taken) = store::job::assign(tx, job, version, &assignment)? else {
+                    return Ok(None);
+                };
+                let side = store::pipeline::load_job_side(tx, taken.job.pipeline)?;
+                let sources = store::artifact::sources(tx, taken.job.pipeline)?;
+                Ok::<_, CiError>(Some((taken, side, sources)))
+            })
+            .await?;
+        let Some((taken, side, sources)) = taken else {
+            return Ok(None);
+        };
+        let (pipeline, now) = (taken.job.pipeline, self.now());
+        if let Some(queued) = taken.job.queued_at {
+            self.metrics.job_taken(queued, now);
+        }
+        match self.equip(taken, side, sources, runner, token).await {
+            Ok(Some(assigned)) => Ok(Some(Handover {
+                ci: self.clone(),
+                assigned: Some(assigned),
+            })),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.release(pipeline, job).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Collects what a job's payload is made from. `None` when the job cannot run and was failed instead.
+    async fn equip(
+        &self,
+        taken: Taken,
+        side: JobSide,
+        sources: Vec<Source>,
+        runner: Runner,
+        token: Secret,
+    ) -> Result<Option<Assigned>, CiError> {
+        let dependencies = dependencies(&taken.plan, taken.job.stage_index, sources);
+        let project = self.directory.load_project(taken.job.project).await?;
+        let reason = match &project {
+            None => Some(FailureReason::SchedulerFailure),
+            Some(_) if dependencies.iter().any(|it| it.gone) => {
+                Some(FailureReason::MissingDependencyFailure)
+            }
+            Some(_) => None,
+        };
+        let (Some(project), None) = (project, reason) else {
+            let reason = reason.unwrap_or(FailureReason::SchedulerFailure);
+            let event = JobEvent::Fail(reason);
+            let (job, exit_code) = (taken.job.id, None);
+            self.apply(
+                taken.job.pipeline,
+                Action::Job {
+                    job,
+                    event,
+                    exit_code,
+                },
+            )
+            .await?;
+            return Ok(None);
+        };
+        let cache_keys = self.cache_keys(&taken.plan, &side.pipeline).await?;
+        Ok(Some(Assigned {
+            taken,
+            side,
+            project,
+            runner,
+            token,
+            dependencies,
+            cache_keys,
+        }))
+    }
+
+    /// Gives a job that its runner said nothing of to another one.
+    pub(crate) async fn release(&self, pipeline: PipelineId, job: JobId) -> Result<(), CiError> {
+        let action = Action::Job {
+            job,
+            event: JobEvent::Release,
+            exit_code: None,
+        };
+        match self.apply(pipeline, action).await {
+            Ok(_) => {
+                tracing::info!(job.id = job.0, "gave a job back that no runner spoke of");
+                Ok(())
+            }
+            // It was started or ended meanwhile.
+            Err(CiError::Refused(_) | CiError::NotFound(_) | CiError::Forbidden(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes the first word of the runner that a job was given to.
+    #[tracing::instrument(skip_all, name = "start", fields(job.id = held.job.0))]
+    pub(crate) async fn start(&self, held: &store::job::Held) -> Result<JobState, CiError> {
+        let to = rave_core::job::next(held.state, JobEvent::Start)?;
+        let (held, rules) = (held.clone(), Rules::of(&self.config));
+        self.db
+            .write("ci_start", move |tx| {
+                // The pipeline before the job, as everywhere: on PostgreSQL two orders would wait for each other.
+                let locked = store::pipeline::put_running(tx, held.pipeline)?;
+                let change = store::job::Change {
+                    allow_failure: held.allow_failure,
+                    exit_code: None,
+                    due_at: rules.due(to, tx.now()),
+                };
+                let stored = store::job::put_state(tx, held.job, held.version, to, change)?;
+                let stored = stored.ok_or(CiError::Conflict)?;
+                let facts = match &locked {
+                    Some(locked) => locked.clone(),
+                    None => store::pipeline::facts(tx, held.pipeline)?,
+                };
+                let event = super::advance::job_event(
+                    &facts,
+                    held.pipeline,
+                    held.job,
+                    &stored,
+                    to,
+                    held.allow_failure,
+                );
+                tx.append(event)?;
+                if locked.is_some() {
+                    let status = rave_core::job::Status::Running;
+                    tx.append(super::advance::pipeline_event(
+                        &facts,
+                        held.pipeline,
+                        status,
+                    ))?;
+                }
+                Ok::<_, CiError>(())
+            })
+            .await?;
+        Ok(to)
+    }
+
+    /// Notes that a machine speaks for a runner, at most every few seconds.
+    pub(crate) async fn note_contact(
+        &self,
+        runner: &Runner,
+        machine: &MachineInfo,
+        always: bool,
+    ) -> Result<(), CiError> {
+        let age = runner.contacted_at.map(|it| self.now().since(it));
+        if !always && age.is_some_and(|it| it < CONTACT_MS) {
+            return Ok(());
+        }
+        let (id, machine) = (runner.id, machine.clone());
+        self.db
+            .write("ci_contact", move |tx| {
+                Ok(store::runner::put_contact(tx, id, &machine)?)
+            })
+            .await
+    }
+}
+
+/// Returns the jobs that a job downloads artifacts from.
+fn dependencies(plan: &JobPlan, stage: usize, sources: Vec<Source>) -> Vec<Source> {
+    let wanted = |it: &Source| match (&plan.dependencies, &plan.needs) {
+        (Some(names), _) => names.contains(&it.name),
+        (None, Some(needs)) => needs
+            .iter()
+            .any(|need| need.artifacts && need.job == it.name),
+        (None, None) => it.stage_index < stage,
+    };
+    sources.into_iter().filter(wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::plan::tests::job;
+    use rave_ci_lang::Need;
+
+    #[test]
+    fn artifacts_come_from_dependencies_needs_or_earlier_stages() {
+        let source = |stage_index: usize, name: &str| Source {
+            job: JobId(1),
+            name: name.into(),
+            stage_index,
+            archive: Some(("artifacts.zip".into(), 1)),
+            gone: false,
+        };
+        let names = |plan: &JobPlan| -> Vec<String> {
+            let sources = vec![source(0, "a"), source(1, "b"), source(2, "c")];
+            dependencies(plan, 2, sources)
+                .into_iter()
+                .map(|it| it.name)
+                .collect()
+        };
+        let mut plan = job("x");
+        assert_eq!(names(&plan), ["a", "b"]);
+        let need = |job: &str, artifacts| Need {
+            job: job.into(),
+            artifacts,
+            optional: false,
+        };
+        plan.needs = Some(vec![need("a", false), need("c", true)]);
+        assert_eq!(names(&plan), ["c"]);
+        plan.dependencies = Some(vec!["b".into()]);
+        assert_eq!(names(&plan), ["b"]);
+        plan.dependencies = Some(Vec::new());
+        assert!(names(&plan).is_empty());
+    }
+}

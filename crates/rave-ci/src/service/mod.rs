@@ -1,0 +1,107 @@
+//! What this part does, whoever asks: pages, the API, runners and workers call it.
+//!
+//! Methods that concern a project take proof of permission. What a runner or a worker asks for is proven by the job's
+//! token or by being part of this server.
+
+pub(crate) mod act;
+pub(crate) mod advance;
+pub(crate) mod artifacts;
+pub(crate) mod assign;
+pub(crate) mod cache_key;
+pub(crate) mod create;
+pub(crate) mod log;
+pub(crate) mod plan;
+pub(crate) mod queue;
+pub(crate) mod read;
+pub(crate) mod report;
+pub(crate) mod runners;
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use rave_blob::BlobStore;
+use rave_core::port::{Directory, Forge};
+use rave_core::time::{Clock, Timestamp};
+use rave_http::Routes;
+use rave_store::Db;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::CiConfig;
+use crate::metrics::CiMetrics;
+use crate::{api, pages, worker};
+use log::LogSignal;
+use queue::Queue;
+
+/// Continuous integration.
+pub struct Ci {
+    pub(crate) db: Db,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) forge: Arc<dyn Forge>,
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: Arc<CiConfig>,
+    pub(crate) queue: Queue,
+    pub(crate) logs: LogSignal,
+    pub(crate) metrics: CiMetrics,
+    /// Work that must outlive the request that began it; [`Ci::run_workers`] waits for it.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Ci {
+    /// Makes the part. The tables have to exist.
+    #[must_use]
+    pub fn new(
+        db: Db,
+        blobs: Arc<dyn BlobStore>,
+        forge: Arc<dyn Forge>,
+        directory: Arc<dyn Directory>,
+        clock: Arc<dyn Clock>,
+        config: CiConfig,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            db,
+            blobs,
+            forge,
+            directory,
+            clock,
+            config: Arc::new(config),
+            queue: Queue::new(),
+            logs: LogSignal::new(),
+            metrics: CiMetrics::default(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Returns the routes of the runner protocol, the API and the pages.
+    #[must_use]
+    pub fn routes(self: &Arc<Self>) -> Routes {
+        api::routes()
+            .with_state(self.clone())
+            .merge(pages::routes(self.clone()))
+    }
+
+    /// Runs what happens by itself, until `shutdown`; then waits for what requests left behind.
+    pub async fn run_workers(self: Arc<Self>, shutdown: CancellationToken) {
+        worker::run(self.clone(), shutdown).await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Adds this part's metrics to those that `/metrics` shows.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl std::fmt::Debug for Ci {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ci")
+            .field("db", &self.db)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,290 @@
+//! From a commit to a plan: reads what the language asks for and makes the nodes of the graph.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rave_ci_lang::{
+    Compiled, Diagnostic, Diagnostics, EventContext, JobPlan, Limits, Plan, SourceFile, Tree,
+    Variable,
+};
+use rave_core::id::ProjectId;
+use rave_core::job::{JobState, When};
+use rave_core::name::{ObjectId, RepoPath};
+use rave_core::permission::Project;
+use rave_core::pipeline::Node;
+use rave_core::port::{Commit, Forge, ForgeError};
+use tokio::runtime::Handle;
+
+use super::Ci;
+use crate::config::millis;
+use crate::error::CiError;
+use crate::model::Source;
+use crate::store::job::NewJob;
+use crate::variables::{self, CONFIG_PATH, PipelineFacts};
+
+/// Most paths that conditions look at.
+const FILES: usize = 200_000;
+
+/// What a pipeline is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Occasion {
+    pub(crate) project: Project,
+    pub(crate) commit: Commit,
+    /// Short name of the branch or tag.
+    pub(crate) ref_name: String,
+    pub(crate) tag: bool,
+    pub(crate) protected: bool,
+    /// All zeros for a new ref or a manual run.
+    pub(crate) before: ObjectId,
+    pub(crate) source: Source,
+    pub(crate) user: Option<rave_core::id::UserId>,
+    pub(crate) variables: Vec<Variable>,
+}
+
+/// A file and what it means on an occasion.
+pub(crate) struct Reading {
+    pub(crate) text: String,
+    pub(crate) predefined: Vec<Variable>,
+    pub(crate) compiled: Result<Compiled, Diagnostics>,
+}
+
+impl Ci {
+    /// Reads and compiles the file of a commit. `None` when the commit has none.
+    pub(crate) async fn read_plan(&self, occasion: &Occasion) -> Result<Option<Reading>, CiError> {
+        let path = RepoPath::parse(CONFIG_PATH).expect("the path is relative");
+        let limits = Limits::default();
+        let (project, commit) = (occasion.project.id, &occasion.commit.id);
+        let file = match self
+            .forge
+            .read_file(project, commit, &path, limits.file_bytes as u64)
+            .await
+        {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(ForgeError::TooLarge { size_bytes, .. }) => {
+                return Ok(Some(too_large(size_bytes, limits.file_bytes)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let text = String::from_utf8_lossy(&file).into_owned();
+        self.compile(occasion, text).await.map(Some)
+    }
+
+    /// Compiles a text as if it were the file of the occasion's commit.
+    pub(crate) async fn compile(
+        &self,
+        occasion: &Occasion,
+        text: String,
+    ) -> Result<Reading, CiError> {
+        let predefined = self.predefined(occasion).await?;
+        let event = EventContext {
+            source: occasion.source.label().to_owned(),
+            ref_name: occasion.ref_name.clone(),
+            tag: occasion.tag,
+            project_path: occasion.project.path.as_str().to_owned(),
+            predefined: predefined.clone(),
+            project_variables: Vec::new(),
+            pipeline_variables: occasion.variables.clone(),
+        };
+        let tree = CommitTree {
+            forge: self.forge.clone(),
+            project: occasion.project.id,
+            commit: occasion.commit.id.clone(),
+            before: occasion.before.clone(),
+            runtime: Handle::current(),
+            failure: std::sync::Mutex::new(None),
+        };
+        let (text, compiled, failure) = tokio::task::spawn_blocking(move || {
+            let source = SourceFile {
+                path: CONFIG_PATH,
+                text: &text,
+            };
+            let compiled = rave_ci_lang::compile(&source, &event, &tree, &Limits::default());
+            (text, compiled, tree.failure.into_inner().ok().flatten())
+        })
+        .await?;
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(Reading {
+                text,
+                predefined,
+                compiled,
+            }),
+        }
+    }
+
+    async fn predefined(&self, occasion: &Occasion) -> Result<Vec<Variable>, CiError> {
+        let namespace = self.directory.namespace(occasion.project.namespace).await?;
+        let user = match occasion.user {
+            Some(id) => self.directory.users(&[id]).await?.remove(&id),
+            None => None,
+        };
+        Ok(variables::of_pipeline(&PipelineFacts {
+            config: &self.config,
+            project: &occasion.project,
+            namespace: namespace.as_ref(),
+            commit: &occasion.commit,
+            user: user.as_ref(),
+            source: occasion.source,
+            ref_name: &occasion.ref_name,
+            tag: occasion.tag,
+            protected: occasion.protected,
+            before_sha: occasion.before.as_str(),
+            created_at: self.now(),
+        }))
+    }
+
+    /// Makes the jobs of a plan, in order.
+    pub(crate) fn jobs_of(&self, plan: Plan) -> (Vec<String>, Vec<NewJob>) {
+        let names: BTreeMap<String, usize> = plan
+            .jobs
+            .iter()
+            .enumerate()
+            .map(|(index, job)| (job.name.clone(), index))
+            .collect();
+        let timeout = millis(self.config.job_timeout);
+        let jobs = plan
+            .jobs
+            .into_iter()
+            .map(|job| new_job(job, &names, timeout))
+            .collect();
+        (plan.stages, jobs)
+    }
+}
+
+fn too_large(size: u64, limit: usize) -> Reading {
+    let error = Diagnostic {
+        severity: rave_ci_lang::Severity::Error,
+        message: format!("the file has {size} bytes, more than the {limit} that are read"),
+        file: CONFIG_PATH.to_owned(),
+        line: 0,
+        column: 0,
+        hint: None,
+    };
+    Reading {
+        text: String::new(),
+        predefined: Vec::new(),
+        compiled: Err(Diagnostics(vec![error])),
+    }
+}
+
+fn new_job(plan: JobPlan, names: &BTreeMap<String, usize>, default_timeout_ms: i64) -> NewJob {
+    let needs = plan.needs.as_ref().map(|needs| {
+        let known = needs.iter().filter_map(|it| names.get(&it.job).copied());
+        known.collect()
+    });
+    let secs = |it: u64| i64::try_from(it).unwrap_or(i64::MAX).saturating_mul(1000);
+    let node = Node {
+        stage: plan.stage_index,
+        needs,
+        when: match plan.when {
+            rave_ci_lang::When::OnSuccess => When::OnSuccess,
+            rave_ci_lang::When::OnFailure => When::OnFailure,
+            rave_ci_lang::When::Always => When::Always,
+            rave_ci_lang::When::Manual => When::Manual,
+            rave_ci_lang::When::Delayed => When::Delayed,
+        },
+        start_in_millis: plan.start_in_secs.map_or(0, secs),
+        allow_failure: plan.allow_failure,
+        state: JobState::Created,
+    };
+    NewJob {
+        timeout_ms: plan.timeout_secs.map_or(default_timeout_ms, secs),
+        node,
+        plan,
+    }
+}
+
+/// The tree of a commit, for a thread that may wait.
+struct CommitTree {
+    forge: Arc<dyn Forge>,
+    project: ProjectId,
+    commit: ObjectId,
+    before: ObjectId,
+    runtime: Handle,
+    /// The first time the forge did not answer: the plan is then worth nothing.
+    failure: std::sync::Mutex<Option<ForgeError>>,
+}
+
+impl CommitTree {
+    fn fail<T: Default>(&self, error: ForgeError) -> T {
+        if let Ok(mut failure) = self.failure.lock() {
+            failure.get_or_insert(error);
+        }
+        T::default()
+    }
+}
+
+impl Tree for CommitTree {
+    fn read(&self, path: &str) -> Option<String> {
+        let path = RepoPath::parse(path).ok()?;
+        let limit = Limits::default().file_bytes as u64;
+        let read = self
+            .forge
+            .read_file(self.project, &self.commit, &path, limit);
+        match self.runtime.block_on(read) {
+            Ok(file) => file.map(|it| String::from_utf8_lossy(&it).into_owned()),
+            // The language says that it cannot be read.
+            Err(ForgeError::TooLarge { .. }) => None,
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn files(&self) -> Vec<String> {
+        let list = self.forge.list_files(self.project, &self.commit, FILES);
+        self.runtime
+            .block_on(list)
+            .unwrap_or_else(|error| self.fail(error))
+    }
+
+    fn changed(&self) -> Option<Vec<String>> {
+        if self.before.is_zero() {
+            return None;
+        }
+        let changed = self
+            .forge
+            .changed_files(self.project, &self.before, &self.commit);
+        match self.runtime.block_on(changed) {
+            Ok(files) => Some(files),
+            Err(error) => self.fail(error),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A job that only prints its name.
+    pub(crate) fn job(name: &str) -> JobPlan {
+        let event = EventContext {
+            source: "push".into(),
+            ref_name: "main".into(),
+            ..EventContext::default()
+        };
+        let text = format!("{name}:\n  script: [echo {name}]\n");
+        let source = SourceFile {
+            path: CONFIG_PATH,
+            text: &text,
+        };
+        let compiled = rave_ci_lang::compile(&source, &event, &Nothing, &Limits::default());
+        match compiled.expect("the file is valid").outcome {
+            rave_ci_lang::Outcome::Pipeline(mut plan) => plan.jobs.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    struct Nothing;
+
+    impl Tree for Nothing {
+        fn read(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn files(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn changed(&self) -> Option<Vec<String>> {
+            None
+        }
+    }
+}

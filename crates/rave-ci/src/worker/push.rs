@@ -1,0 +1,66 @@
+//! Pipelines from pushes: a consumer of the event log. It also clears up after projects.
+
+use std::sync::Arc;
+
+use rave_core::event::{Event, EventKind};
+use rave_core::id::ProjectId;
+use rave_store::{Consumer, HandleError};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::CiError;
+use crate::service::Ci;
+use crate::store;
+
+const KINDS: &[EventKind] = &[EventKind::PushReceived, EventKind::ProjectDeleted];
+
+/// Consumes pushes until `shutdown`.
+pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
+    let consumer = Consumer::new(ci.db.clone(), "ci.pushes").kinds(KINDS);
+    let handler = move |event: Event| {
+        let ci = ci.clone();
+        async move { handle(&ci, &event).await }
+    };
+    consumer.run(handler, shutdown).await;
+}
+
+pub(crate) async fn handle(ci: &Ci, event: &Event) -> Result<(), HandleError> {
+    let handled = match (event.what.kind, event.what.project) {
+        (EventKind::PushReceived, _) => ci.handle_push(event).await,
+        (EventKind::ProjectDeleted, Some(project)) => forget_project(ci, project).await,
+        _ => Ok(()),
+    };
+    match handled {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_transient() => Err(HandleError::Transient(error.into())),
+        Err(error) => {
+            let id = event.id.to_string();
+            ci.db
+                .write("ci_push_failed", move |tx| {
+                    let lines =
+                        ["No pipeline: the server failed to make one, see its log".to_owned()];
+                    store::push::finish(tx, &id, None, &lines)
+                })
+                .await?;
+            Err(HandleError::Permanent(error.into()))
+        }
+    }
+}
+
+/// Deletes what belonged to a project, a few pipelines at a time.
+async fn forget_project(ci: &Ci, project: ProjectId) -> Result<(), CiError> {
+    loop {
+        let deleted: usize = ci
+            .db
+            .write("ci_forget_project", move |tx| {
+                let ids = store::pipeline::ids_of_project(tx, project, 20)?;
+                for id in &ids {
+                    store::pipeline::delete(tx, *id)?;
+                }
+                Ok::<_, CiError>(ids.len())
+            })
+            .await?;
+        if deleted == 0 {
+            return Ok(());
+        }
+    }
+}
