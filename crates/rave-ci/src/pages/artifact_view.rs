@@ -18,10 +18,25 @@ pub(super) struct Entry {
 }
 
 /// A folder of an archive. `path` is empty for the whole.
-pub(super) fn folder(base: &Base, job: &Job, archive: &Artifact, path: &str, entries: &[Entry]) -> Markup {
+pub(super) fn folder(
+    base: &Base,
+    job: &Job,
+    archive: &Artifact,
+    path: &str,
+    entries: &[Entry],
+) -> Markup {
     let address = format!("{}/artifacts", base.job(job.id));
     let parts: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
-    let inside = |name: &str| encode_path(&parts.iter().copied().chain([name]).collect::<Vec<_>>().join("/"));
+    let inside = |name: &str| {
+        encode_path(
+            &parts
+                .iter()
+                .copied()
+                .chain([name])
+                .collect::<Vec<_>>()
+                .join("/"),
+        )
+    };
     html! {
         div.head {
             h1 { "Artifacts" }

@@ -43,9 +43,14 @@ pub(super) struct LogView {
     pub(super) empty: bool,
 }
 
+/// The element of the incomplete line.
+pub(super) const UNFINISHED: &str = "log-unfinished";
+/// The element that stands where the log will be.
+pub(super) const NOTE: &str = "log-note";
+
 /// The last, incomplete line of a log.
 pub(super) fn unfinished(html: &str) -> String {
-    format!("<div id=\"log-unfinished\">{html}</div>")
+    format!("<div id=\"{UNFINISHED}\">{html}</div>")
 }
 
 impl JobView {
@@ -64,7 +69,7 @@ impl JobView {
     }
 
     /// Returns the parts that change, by the id of their element.
-    pub(super) fn fragments(&self) -> Vec<(String, String)> {
+    pub(super) fn parts(&self) -> Vec<(String, String)> {
         vec![
             ("job-head".to_owned(), self.head().into_string()),
             ("job-side".to_owned(), self.side().into_string()),
@@ -135,8 +140,8 @@ impl JobView {
         let job = &self.job;
         html! {
             dl.card {
-                @if let Some(millis) = job.duration_ms(self.now) { dt { "Duration" } dd { (component::duration(millis)) } }
-                @if let Some(millis) = job.queued_ms(self.now) { dt { "Queued" } dd { (component::duration(millis)) } }
+                @if job.started_at.is_some() { dt { "Duration" } dd { (words::ran(job, self.now)) } }
+                @if job.queued_at.is_some() { dt { "Queued" } dd { (words::elapsed(job.queued_at, job.started_at.or(job.finished_at), self.now)) } }
                 @if let Some(at) = job.started_at { dt { "Started" } dd { (component::time(at)) } }
                 @if let Some(at) = job.finished_at { dt { "Finished" } dd { (component::time(at)) } }
                 dt { "Stage" } dd { (job.stage) }
@@ -187,7 +192,11 @@ impl JobView {
     }
 
     fn sibling_list(&self) -> Markup {
-        let mut stages: Vec<(usize, &str)> = self.siblings.iter().map(|it| (it.stage_index, it.stage.as_str())).collect();
+        let mut stages: Vec<(usize, &str)> = self
+            .siblings
+            .iter()
+            .map(|it| (it.stage_index, it.stage.as_str()))
+            .collect();
         stages.sort_unstable();
         stages.dedup();
         html! {
@@ -222,8 +231,8 @@ impl JobView {
                 }
                 div #log {
                     @if log.empty && log.complete { p.note { (self.nothing()) } }
-                    @if !log.complete && log.empty { p.note { "The log appears here as soon as the job writes to it." noscript { " Reload the page to see it." } } }
-                    div #log-lines { (log.lines) }
+                    @if !log.complete && log.empty { p.note #(NOTE) { "The log appears here as soon as the job writes to it." noscript { " Reload the page to see it." } } }
+                    div #(crate::render::LINES) { (log.lines) }
                     (maud::PreEscaped(unfinished(&log.unfinished)))
                 }
                 div #log-end { @if !log.complete { noscript { p.note { "The job goes on: reload the page to see more." } } } }

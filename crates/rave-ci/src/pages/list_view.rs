@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rave_core::id::PipelineId;
 use rave_core::job::Status;
 use rave_core::time::Timestamp;
-use rave_http::component;
+use rave_http::{Pagination, component};
 
 use super::base::{Base, People, short};
 use super::pipeline_view::job_button;
@@ -88,7 +88,7 @@ fn pipeline_row(base: &Base, row: &PipelineRow, people: &People, now: Timestamp)
                 }
             }
             span.when {
-                @if let Some(millis) = it.duration_ms(now) { span { (component::duration(millis)) } }
+                @if it.started_at.is_some() { span { (words::elapsed(it.started_at, it.finished_at, now)) } }
                 span.muted { (component::time(it.created_at)) }
             }
         }
@@ -96,7 +96,13 @@ fn pipeline_row(base: &Base, row: &PipelineRow, people: &People, now: Timestamp)
 }
 
 /// The list of jobs.
-pub(super) fn jobs(base: &Base, rows: &[Job], people: &People, filter: Option<&str>, now: Timestamp) -> Markup {
+pub(super) fn jobs(
+    base: &Base,
+    rows: &[Job],
+    people: &People,
+    filter: Option<&str>,
+    now: Timestamp,
+) -> Markup {
     let scopes = [
         (None, "All"),
         (Some("pending"), "Pending"),
@@ -164,7 +170,9 @@ pub(super) const VARIABLE_ROWS: usize = 6;
 
 /// The form that starts a pipeline.
 pub(super) fn new_pipeline(base: &Base, form: &NewPipelineForm) -> Markup {
-    let shown = (form.variables.len() + 2).min(VARIABLE_ROWS).max(form.variables.len());
+    let shown = (form.variables.len() + 2)
+        .min(VARIABLE_ROWS)
+        .max(form.variables.len());
     html! {
         h1 { "Run pipeline" }
         @for problem in &form.problems { (component::alert("bad", problem)) }
@@ -195,4 +203,18 @@ pub(super) fn new_pipeline(base: &Base, form: &NewPipelineForm) -> Markup {
 /// Names a pipeline for a title.
 pub(super) fn pipeline_title(id: PipelineId) -> String {
     format!("Pipeline #{id}")
+}
+
+/// Links to the page before and after. `address` ends in `?` or `&`.
+pub(super) fn pager(page: &Pagination, total: u64, address: &str) -> Markup {
+    let last = total.div_ceil(page.per_page).max(1);
+    html! {
+        @if last > 1 {
+            nav.pager aria-label="Pages" {
+                @if page.page > 1 { a.button rel="prev" href={ (address) "page=" (page.page - 1) } { "Newer" } }
+                span.muted { "Page " (page.page) " of " (last) }
+                @if page.page < last { a.button rel="next" href={ (address) "page=" (page.page + 1) } { "Older" } }
+            }
+        }
+    }
 }

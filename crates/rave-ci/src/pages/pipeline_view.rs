@@ -67,14 +67,14 @@ impl PipelineView {
     }
 
     /// Returns the parts that change, by the id of their element.
-    pub(super) fn fragments(&self) -> Vec<(String, String)> {
-        let mut fragments = vec![("pipeline-head".to_owned(), self.head().into_string())];
+    pub(super) fn parts(&self) -> Vec<(String, String)> {
+        let mut parts = vec![("pipeline-head".to_owned(), self.head().into_string())];
         let graph = graph_of(&self.jobs);
         for at in 0..self.jobs.len() {
-            fragments.push((self.node_id(at), self.node(at).into_string()));
-            fragments.push((self.row_id(at), self.row(&graph, at).into_string()));
+            parts.push((self.node_id(at), self.node(at).into_string()));
+            parts.push((self.row_id(at), self.row(&graph, at).into_string()));
         }
-        fragments
+        parts
     }
 
     fn head(&self) -> Markup {
@@ -94,7 +94,7 @@ impl PipelineView {
                     span { "Commit " a.mono href=(self.base.commit(&it.sha)) { (short(&it.sha)) } }
                     @if let Some(name) = self.people.name(it.user) { span { "By " (name) } }
                     span { (component::time(it.created_at)) " by " (it.source.label()) }
-                    @if let Some(millis) = it.duration_ms(self.now) { span { (words::past(it.status)) " " @if it.status.is_finished() { "in " } @else { "for " } (component::duration(millis)) } }
+                    @if it.started_at.is_some() { span { (words::past(it.status)) " " @if it.status.is_finished() { "in " } @else { "for " } (words::elapsed(it.started_at, it.finished_at, self.now)) } }
                     span { (self.jobs.len()) @if self.jobs.len() == 1 { " job" } @else { " jobs" } }
                 }
             }
@@ -106,7 +106,8 @@ impl PipelineView {
         let again = self.jobs.iter().any(|it| {
             it.is_retryable() && matches!(it.status(), Status::Failed | Status::Canceled)
         });
-        let running = self.jobs.iter().any(Job::is_cancelable) && !self.pipeline.status.is_finished();
+        let running =
+            self.jobs.iter().any(Job::is_cancelable) && !self.pipeline.status.is_finished();
         html! {
             @if self.base.may_run {
                 @if again { (self.base.button(&format!("{address}/retry"), "Retry failed jobs", "primary", None)) }
@@ -132,7 +133,10 @@ impl PipelineView {
 
     fn notices(&self) -> Markup {
         let notices = &self.pipeline.notices;
-        let unsupported = notices.iter().filter(|it| it.severity == Severity::Unsupported).count();
+        let unsupported = notices
+            .iter()
+            .filter(|it| it.severity == Severity::Unsupported)
+            .count();
         html! {
             @if !notices.is_empty() {
                 details.notices {
@@ -148,9 +152,25 @@ impl PipelineView {
     }
 
     fn diagnostic(&self, it: &Diagnostic) -> Markup {
-        let source = self.sources.iter().find(|(file, _)| *file == it.file).map(|(_, text)| text.as_str());
-        let place = if it.line > 0 { format!("{}:{}:{}", it.file, it.line, it.column) } else { it.file.clone() };
-        let address = format!("{}{}", self.base.blob(&self.pipeline.sha, &it.file), if it.line > 0 { format!("#L{}", it.line) } else { String::new() });
+        let source = self
+            .sources
+            .iter()
+            .find(|(file, _)| *file == it.file)
+            .map(|(_, text)| text.as_str());
+        let place = if it.line > 0 {
+            format!("{}:{}:{}", it.file, it.line, it.column)
+        } else {
+            it.file.clone()
+        };
+        let address = format!(
+            "{}{}",
+            self.base.blob(&self.pipeline.sha, &it.file),
+            if it.line > 0 {
+                format!("#L{}", it.line)
+            } else {
+                String::new()
+            }
+        );
         html! {
             article.diagnostic.(format!("is-{}", it.severity.label())) {
                 p { strong { (it.message) } }
@@ -233,10 +253,17 @@ impl PipelineView {
     fn row(&self, graph: &Graph, at: usize) -> Markup {
         let job = &self.jobs[at];
         let before = waits_for(graph, at);
-        let before: Vec<&str> = before.iter().map(|it| self.jobs[*it].name.as_str()).collect();
+        let before: Vec<&str> = before
+            .iter()
+            .map(|it| self.jobs[*it].name.as_str())
+            .collect();
         let stuck = self.stuck.get(at).copied().flatten();
         let note = words::waiting(job, &before, stuck).or_else(|| words::outcome(job));
-        let earlier: Vec<&Job> = self.retried.iter().filter(|it| it.position == job.position).collect();
+        let earlier: Vec<&Job> = self
+            .retried
+            .iter()
+            .filter(|it| it.position == job.position)
+            .collect();
         html! {
             li #(self.row_id(at)) {
                 (component::status_badge(job.status()))

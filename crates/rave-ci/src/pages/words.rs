@@ -1,5 +1,6 @@
 //! What pages say about the state of jobs, in sentences.
 
+use maud::{Markup, html};
 use rave_core::job::{FailureReason, JobState, Status};
 use rave_core::time::Timestamp;
 use rave_http::component;
@@ -99,7 +100,11 @@ pub(super) fn waiting(job: &Job, before: &[&str], stuck: Option<&str>) -> Option
         JobState::Created => Some(format!("Waits for {}", list(before))),
         JobState::Manual => Some("Waits for somebody to start it".to_owned()),
         JobState::Scheduled { .. } => Some("Waits for its time".to_owned()),
-        JobState::Pending => Some(stuck.unwrap_or("Waits for a free runner").to_owned()),
+        // Sentences end where they are shown.
+        JobState::Pending => {
+            let reason = stuck.unwrap_or("Waits for a free runner");
+            Some(reason.trim_end_matches('.').to_owned())
+        }
         JobState::Assigned { .. } => Some("A runner is about to start it".to_owned()),
         JobState::Canceling { .. } => Some("Is being stopped".to_owned()),
         JobState::Running { .. }
@@ -130,9 +135,25 @@ pub(super) fn outcome(job: &Job) -> Option<String> {
     }
 }
 
-/// Returns how long a job ran or has run so far, empty before it starts.
-pub(super) fn ran(job: &Job, now: Timestamp) -> String {
-    job.duration_ms(now).map(component::duration).unwrap_or_default()
+/// Shows how long a job ran or has run so far, nothing before it starts.
+pub(super) fn ran(job: &Job, now: Timestamp) -> Markup {
+    elapsed(job.started_at, job.finished_at, now)
+}
+
+/// Shows the time between two instants. One that still goes on is counted further by the page's script.
+pub(super) fn elapsed(
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Markup {
+    let text = |since: Timestamp, until: Timestamp| component::duration(until.since(since));
+    html! {
+        @match (since, until) {
+            (Some(since), Some(until)) => (text(since, until)),
+            (Some(since), None) => span data-since=(since.0) { (text(since, now)) },
+            (None, _) => {},
+        }
+    }
 }
 
 /// Returns the word for a status in a sentence such as "passed in 12s".

@@ -10,4 +10,4 @@ mod section;
 mod tests;
 
 pub(crate) use log::LogRenderer;
-pub(crate) use log_html::{LogDocument, Patch, patches};
+pub(crate) use log_html::{LINES, LogDocument, Patch, patches};

@@ -1,0 +1,328 @@
+//! The pages of pipelines: the list, one pipeline, and the form that starts one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use futures_util::future::join_all;
+use maud::html;
+use rave_ci_lang::Variable;
+use rave_core::id::PipelineId;
+use rave_core::job::JobState;
+use rave_core::name::{ObjectId, RepoPath};
+use rave_core::permission::{Access, ReadPipelines, RunPipelines};
+use rave_http::page::Tab;
+use rave_http::{Authorized, HttpError, Page, Pagination, Params};
+
+use super::base::{self, Base};
+use super::list_view::{self, NewPipelineForm, PipelineRow};
+use super::pipeline_view::PipelineView;
+use super::queries;
+use crate::error::CiError;
+use crate::model::{Pipeline, PipelineFilter, Source};
+use crate::service::Ci;
+
+/// The file that pipelines are made from.
+const CONFIG_FILE: &str = ".gitlab-ci.yml";
+/// Largest file that an error is shown in.
+const SOURCE_LIMIT: u64 = 1 << 20;
+
+/// Reads a pipeline's id out of an address.
+pub(super) fn pipeline_id(text: &str) -> Result<PipelineId, HttpError> {
+    text.parse()
+        .map(PipelineId)
+        .map_err(|_| HttpError::not_found("Pipeline"))
+}
+
+/// Lists the pipelines of a project.
+pub(super) async fn list(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<ReadPipelines>,
+    pagination: Pagination,
+    page: Page,
+    mut params: Params,
+) -> Result<Response, HttpError> {
+    let ref_name = params.text("ref").filter(|it| !it.is_empty());
+    let filter = PipelineFilter {
+        ref_name: ref_name.clone(),
+        ..PipelineFilter::default()
+    };
+    let found = ci
+        .list_pipelines(&access, filter, pagination.slice())
+        .await?;
+    let people = base::people(&ci, found.items.iter().map(|it| it.user)).await?;
+    let rows = rows(&ci, &access, found.items).await?;
+    let base = base::of(&page, &access);
+    let address = match &ref_name {
+        Some(name) => format!(
+            "{}?ref={}&",
+            base.pipelines(),
+            rave_http::page::encode_query(name)
+        ),
+        None => format!("{}?", base.pipelines()),
+    };
+    let content = html! {
+        (list_view::pipelines(&base, &rows, &people, ref_name.as_deref(), ci.now()))
+        (list_view::pager(&pagination, found.total, &address))
+    };
+    Ok(page.render(
+        "Pipelines",
+        &base::chrome(&access, Tab::Pipelines),
+        &content,
+    ))
+}
+
+async fn rows(
+    ci: &Ci,
+    access: &Access<ReadPipelines>,
+    pipelines: Vec<Pipeline>,
+) -> Result<Vec<PipelineRow>, HttpError> {
+    let ids: Vec<PipelineId> = pipelines.iter().map(|it| it.id).collect();
+    let mut stages = ci
+        .db
+        .read("ci_page_stages", move |tx| {
+            Ok::<_, CiError>(queries::stages(tx, &ids)?)
+        })
+        .await?;
+    let mut commits: Vec<&str> = pipelines.iter().map(|it| it.sha.as_str()).collect();
+    commits.sort_unstable();
+    commits.dedup();
+    let project = access.project().id;
+    let titles = commits.iter().map(|it| base::commit_title(ci, project, it));
+    let titles: BTreeMap<String, String> = commits
+        .iter()
+        .map(ToString::to_string)
+        .zip(join_all(titles).await)
+        .collect();
+    let row = |pipeline: Pipeline| PipelineRow {
+        commit_title: titles.get(&pipeline.sha).cloned().unwrap_or_default(),
+        stages: stages.remove(&pipeline.id).unwrap_or_default(),
+        pipeline,
+    };
+    Ok(pipelines.into_iter().map(row).collect())
+}
+
+/// Shows a pipeline.
+pub(super) async fn show(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<ReadPipelines>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Result<Response, HttpError> {
+    let id = pipeline_id(&id)?;
+    let lasting = load_lasting(&ci, &access, id).await?;
+    let mut view = load(&ci, &access, base::of(&page, &access), id, &lasting).await?;
+    let seen = super::live::seen(&mut view);
+    let live = (!view.pipeline.status.is_finished())
+        .then(|| format!("{}/live?seen={seen}", view.base.pipeline(id)));
+    let title = list_view::pipeline_title(id);
+    let content = view.page(live.as_deref());
+    Ok(page.render(&title, &base::chrome(&access, Tab::Pipelines), &content))
+}
+
+/// What a pipeline's page shows that never changes, and takes the forge to find.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lasting {
+    commit_title: String,
+    sources: Vec<(String, String)>,
+}
+
+/// Loads what never changes of a pipeline.
+pub(super) async fn load_lasting(
+    ci: &Ci,
+    access: &Access<ReadPipelines>,
+    id: PipelineId,
+) -> Result<Lasting, CiError> {
+    let pipeline = ci.load_pipeline(access, id).await?;
+    let (_, config) = ci.load_inputs(access, id).await?;
+    let mut files: Vec<&str> = pipeline
+        .errors
+        .iter()
+        .chain(&pipeline.notices)
+        .map(|it| it.file.as_str())
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    let mut sources = Vec::new();
+    for file in files {
+        let text = match &config {
+            Some(config) if file == CONFIG_FILE => Some(config.clone()),
+            _ => read_source(ci, &pipeline, file).await,
+        };
+        sources.extend(text.map(|it| (file.to_owned(), it)));
+    }
+    Ok(Lasting {
+        commit_title: base::commit_title(ci, access.project().id, &pipeline.sha).await,
+        sources,
+    })
+}
+
+/// Reads a file of the pipeline's commit. Without it the page lacks a few lines, no more.
+async fn read_source(ci: &Ci, pipeline: &Pipeline, file: &str) -> Option<String> {
+    let commit = ObjectId::parse(&pipeline.sha).ok()?;
+    let path = RepoPath::parse(file.trim_start_matches('/')).ok()?;
+    let bytes = ci
+        .forge
+        .read_file(pipeline.project, &commit, &path, SOURCE_LIMIT)
+        .await
+        .ok()??;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Loads everything that a pipeline's page shows.
+pub(super) async fn load(
+    ci: &Ci,
+    access: &Access<ReadPipelines>,
+    base: Base,
+    id: PipelineId,
+    lasting: &Lasting,
+) -> Result<PipelineView, HttpError> {
+    let pipeline = ci.load_pipeline(access, id).await?;
+    let all = ci.pipeline_jobs(access, id, true).await?;
+    let (retried, jobs): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.retried);
+    let mut stuck = Vec::with_capacity(jobs.len());
+    let mut asked: Vec<(&[String], bool, Option<&'static str>)> = Vec::new();
+    for job in &jobs {
+        // Jobs with the same tags wait for the same runners.
+        let known = asked
+            .iter()
+            .find(|(tags, protected, _)| *tags == job.tags && *protected == job.protected);
+        let reason = match known {
+            _ if job.state != JobState::Pending => None,
+            Some((_, _, reason)) => *reason,
+            None => {
+                let reason = ci.why_stuck(access, job).await?.map(|it| it.sentence());
+                asked.push((&job.tags, job.protected, reason));
+                reason
+            }
+        };
+        stuck.push(reason);
+    }
+    let people = base::people(ci, [pipeline.user].into_iter()).await?;
+    Ok(PipelineView {
+        base,
+        pipeline,
+        retried,
+        stuck,
+        people,
+        commit_title: lasting.commit_title.clone(),
+        sources: lasting.sources.clone(),
+        now: ci.now(),
+        jobs,
+    })
+}
+
+/// Shows the form that starts a pipeline.
+pub(super) async fn form(
+    Authorized(access): Authorized<RunPipelines>,
+    page: Page,
+    mut params: Params,
+) -> Response {
+    let reference = params.text("ref").filter(|it| !it.is_empty());
+    let form = NewPipelineForm {
+        reference: reference.unwrap_or_else(|| access.project().default_branch.clone()),
+        ..NewPipelineForm::default()
+    };
+    render_form(&access, &page, &form, StatusCode::OK)
+}
+
+fn render_form(
+    access: &Access<RunPipelines>,
+    page: &Page,
+    form: &NewPipelineForm,
+    status: StatusCode,
+) -> Response {
+    let base = Base {
+        href: page.project_href(access.project(), ""),
+        may_run: true,
+    };
+    let content = list_view::new_pipeline(&base, form);
+    page.render_status(
+        status,
+        "Run pipeline",
+        &base::chrome(access, Tab::Pipelines),
+        &content,
+    )
+}
+
+/// Starts a pipeline.
+pub(super) async fn create(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<RunPipelines>,
+    page: Page,
+    mut params: Params,
+) -> Result<Response, HttpError> {
+    let mut form = NewPipelineForm {
+        reference: params.need_text("ref").trim().to_owned(),
+        ..NewPipelineForm::default()
+    };
+    let (keys, values) = (
+        texts(&params, "variables_key"),
+        texts(&params, "variables_value"),
+    );
+    let pairs = keys
+        .into_iter()
+        .zip(values)
+        .map(|(key, value)| (key.trim().to_owned(), value));
+    form.variables = pairs
+        .filter(|(key, value)| !key.is_empty() || !value.is_empty())
+        .collect();
+    form.problems = problems(&params, &form);
+    if form.problems.is_empty() {
+        let variable = |(key, value): &(String, String)| Variable {
+            key: key.clone(),
+            value: value.clone(),
+            ..Variable::default()
+        };
+        let variables = form.variables.iter().map(variable).collect();
+        match ci
+            .create_pipeline(&access, &form.reference, variables, Source::Web)
+            .await
+        {
+            Ok(made) => {
+                let target =
+                    page.project_href(access.project(), &format!("/-/pipelines/{}", made.id));
+                return Ok(Redirect::to(&target).into_response());
+            }
+            Err(CiError::NoPipeline(reasons)) => form.problems = reasons,
+            Err(CiError::Invalid(reason)) => form.problems = vec![reason],
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(render_form(
+        &access,
+        &page,
+        &form,
+        StatusCode::UNPROCESSABLE_ENTITY,
+    ))
+}
+
+/// Returns a list of fields as they were written, empty ones included, so that names and values stay in pairs.
+fn texts(params: &Params, name: &str) -> Vec<String> {
+    let items = params.value(name).and_then(|it| it.as_array());
+    let text = |it: &serde_json::Value| it.as_str().unwrap_or_default().to_owned();
+    items
+        .map(|it| it.iter().map(text).collect())
+        .unwrap_or_default()
+}
+
+fn problems(params: &Params, form: &NewPipelineForm) -> Vec<String> {
+    let mut problems = Vec::new();
+    if params.check().is_err() {
+        problems.push("Name a branch or tag.".to_owned());
+    }
+    let valid = |key: &str| {
+        !key.is_empty()
+            && key
+                .bytes()
+                .all(|it| it.is_ascii_alphanumeric() || it == b'_')
+    };
+    for (key, _) in form.variables.iter().filter(|(key, _)| !valid(key)) {
+        problems.push(format!(
+            "`{key}` is no name of a variable: use letters, digits and `_`."
+        ));
+    }
+    problems
+}
