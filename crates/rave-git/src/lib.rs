@@ -8,6 +8,7 @@ mod git;
 mod hook;
 mod pages;
 mod policy;
+mod reading;
 mod repository;
 mod routes;
 mod service;

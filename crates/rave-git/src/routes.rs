@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rave_http::Routes;
 
 use crate::service::Git;
-use crate::{api, transfer};
+use crate::{api, pages, transfer};
 
 /// Returns all routes.
 pub(crate) fn routes(git: Arc<Git>) -> Routes {
@@ -14,5 +14,6 @@ pub(crate) fn routes(git: Arc<Git>) -> Routes {
         .post("{project}.git/git-upload-pack", transfer::upload_pack)
         .post("{project}.git/git-receive-pack", transfer::receive_pack);
     let all = transfer.with_state(git.clone());
-    all.merge(api::routes().with_state(git))
+    all.merge(api::routes().with_state(git.clone()))
+        .merge(pages::routes().with_state(git))
 }

@@ -169,6 +169,7 @@ impl Worker for Maintenance {
     }
 
     async fn step(&mut self) -> Result<Progress, StepError> {
+        crate::pages::forget_syntaxes();
         let git = &self.0;
         let next = git
             .db

@@ -12,7 +12,7 @@ use rave_http::request_log::Trace;
 use rave_http::{Authorized, HttpError, Pagination, Params};
 use serde_json::{Value, json};
 
-use crate::api::{Reading, StoreFailure, shapes};
+use crate::api::{Reading, StoreFailure, cut, shapes};
 use crate::git::history;
 use crate::git::refs::{Listing, Reference};
 use crate::policy::Command;
@@ -38,7 +38,7 @@ pub(super) async fn list(
                 .is_none_or(|it_is| it_is.is_match(&it.name))
     });
     let total = all.len() as u64;
-    let items = shaped(&reading, &access, &super::cut(all, page.slice())).await?;
+    let items = shaped(&reading, &access, &cut(all, page.slice())).await?;
     Ok(page.json(&items, total))
 }
 

@@ -341,7 +341,7 @@ pub(super) async fn create(
 }
 
 /// Turns a name into a path as GitLab does: what no path can hold becomes a dash.
-fn slug(name: &str) -> String {
+pub(crate) fn slug(name: &str) -> String {
     let plain = |it: char| {
         if it.is_ascii_alphanumeric() || "_.-".contains(it) {
             it.to_ascii_lowercase()

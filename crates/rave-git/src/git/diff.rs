@@ -70,6 +70,9 @@ pub(crate) async fn compare(
     to: &ObjectId,
 ) -> Result<Vec<FileDiff>, GitError> {
     let arguments = [
+        // One huge file must not use up what is read for all.
+        "-c",
+        "core.bigFileThreshold=1m",
         "diff-tree",
         "-r",
         "-M",
@@ -106,6 +109,9 @@ pub(crate) async fn stats(
     to: &ObjectId,
 ) -> Result<Stats, GitError> {
     let arguments = [
+        // One huge file must not use up what is read for all.
+        "-c",
+        "core.bigFileThreshold=1m",
         "diff-tree",
         "-r",
         "-M",
@@ -136,6 +142,9 @@ pub(crate) async fn changed_paths(
     to: &ObjectId,
 ) -> Result<Vec<String>, GitError> {
     let arguments = [
+        // One huge file must not use up what is read for all.
+        "-c",
+        "core.bigFileThreshold=1m",
         "diff-tree",
         "-r",
         "-z",

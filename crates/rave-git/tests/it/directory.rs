@@ -174,10 +174,12 @@ impl Directory for Fake {
         {
             return Err(CreateProjectError::Taken(new.path));
         }
-        Ok(self.add(
-            new.path.as_str(),
-            new.visibility.unwrap_or(Visibility::Private),
-        ))
+        let visibility = new.visibility.unwrap_or(Visibility::Private);
+        let made = self.add(new.path.as_str(), visibility);
+        let mut projects = self.projects.lock().unwrap();
+        let project = projects.iter_mut().find(|it| it.id == made.id).unwrap();
+        project.name = new.name.unwrap_or(made.name);
+        Ok(project.clone())
     }
 
     async fn update_project(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rave_core::permission::Visibility;
 use rave_store::params;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::server::{Place, Server, Work, blocking, fsck, git_in, pushes};
 
@@ -104,30 +105,8 @@ async fn what_a_dead_server_did_not_record_is_recorded(place: Place) {
         blocking(move || work.git(["push", "-q", "origin", "main"]).ok()).await;
         assert_eq!(server.pushes().await.len(), 1);
         // The server dies while git is at work: the row is there, the references move, nobody records it.
-        server.shared.shutdown.cancel();
-        let (fake, url) = (server.place.fake.clone(), server.place.url.clone());
-        let directory = tempfile::tempdir().unwrap();
-        let moved = directory.path().join("repos");
-        std::fs::rename(server.place.directory.path().join("repos"), &moved).unwrap();
-        if let rave_store::DatabaseUrl::Sqlite(_) = url {
-            server.db.close().await;
-            std::fs::copy(
-                server.place.directory.path().join("rave.db"),
-                directory.path().join("rave.db"),
-            )
-            .unwrap();
-            Place {
-                url: rave_store::DatabaseUrl::Sqlite(directory.path().join("rave.db")),
-                directory,
-                fake,
-            }
-        } else {
-            Place {
-                url,
-                directory,
-                fake,
-            }
-        }
+        server.stop().await;
+        server.place.clone()
     };
     let repository = place.repository(&project);
     let work = Work::new(place.directory.path());
@@ -151,7 +130,7 @@ async fn what_a_dead_server_did_not_record_is_recorded(place: Place) {
     let held = std::fs::File::create(place.directory.path().join("repos/receiving/77")).unwrap();
     held.lock_shared().unwrap();
     let shutdown = CancellationToken::new();
-    let workers = tokio::task::spawn(git.run_workers(shutdown.clone()));
+    let workers = TaskTracker::new().spawn(git.run_workers(shutdown.clone()));
     let waited = tokio::time::timeout(
         Duration::from_millis(300),
         until(async || open_pushes(&db).await == 0),

@@ -21,15 +21,16 @@ use tokio_util::task::TaskTracker;
 use crate::directory::Fake;
 
 /// A database and a directory of one test's own.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) url: DatabaseUrl,
-    pub(crate) directory: tempfile::TempDir,
+    pub(crate) directory: Arc<tempfile::TempDir>,
     pub(crate) fake: Arc<Fake>,
 }
 
 impl Place {
     pub(crate) fn sqlite() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = Arc::new(tempfile::tempdir().unwrap());
         let url = DatabaseUrl::Sqlite(directory.path().join("rave.db"));
         Self {
             url,
@@ -42,7 +43,7 @@ impl Place {
         let url = DatabaseUrl::Postgres(Secret::new(PostgresServer::shared().create_database()));
         Self {
             url,
-            directory: tempfile::tempdir().unwrap(),
+            directory: Arc::new(tempfile::tempdir().unwrap()),
             fake: Arc::default(),
         }
     }
@@ -155,6 +156,14 @@ impl Drop for Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         Place::sqlite().serve().await
+    }
+
+    /// Ends all that runs and closes the database.
+    pub(crate) async fn stop(&self) {
+        self.shared.shutdown.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        self.db.close().await;
     }
 
     pub(crate) fn fake(&self) -> &Fake {
