@@ -94,11 +94,6 @@ impl LogRenderer {
         self.offset
     }
 
-    /// Returns how many lines have ended.
-    pub(crate) fn line_count(&self) -> u64 {
-        self.line_count
-    }
-
     /// Returns the sections that are open, outermost first.
     pub(crate) fn open_sections(&self) -> impl Iterator<Item = &Opened> {
         self.sections.iter().map(|it| &it.opened)
