@@ -115,6 +115,10 @@ fn strip_slash(path: &str) -> &str {
 
 /// Splits `/team/app.git/info/refs` after `.git`. Git also asks without `.git` for the three requests of smart HTTP.
 fn split_git(path: &str) -> Option<(&str, &str)> {
+    // A page of a project: what follows is a file's or branch's name, whatever it looks like.
+    if path.contains("/-/") {
+        return None;
+    }
     if let Some(at) = path.find(".git/") {
         return Some((&path[..at], &path[at + 4..]));
     }
@@ -167,6 +171,12 @@ mod tests {
             "/a/b/-/tree/main/x/-/y",
             Dialect::Page,
             "/~project/-/tree/main/x/-/y",
+            Some("a/b"),
+        );
+        check(
+            "/a/b/-/blob/main/x.git/info/refs",
+            Dialect::Page,
+            "/~project/-/blob/main/x.git/info/refs",
             Some("a/b"),
         );
         check(
