@@ -1,2 +1,21 @@
-//! The binary.
-fn main() {}
+//! RAVE: a software-delivery platform in one binary.
+//!
+//! Here are arguments, configuration, the wiring of the parts, and signals; what the parts do is theirs.
+
+mod cli;
+mod config;
+mod data_dir;
+mod demo;
+mod failure;
+mod logging;
+mod runner;
+mod terminal;
+mod token;
+mod up;
+mod wiring;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,271 @@
+//! The runner: embedded in the server, or alone by `rave runner`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use rave_core::secret::Secret;
+use rave_core::time::SystemClock;
+use rave_runner::{ExecutorKind, Network, Runner, RunnerConfig, SandboxPolicy};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::ExecutorArg;
+use crate::config::{self, Config, Executor};
+use crate::failure::hinted;
+use crate::logging;
+use crate::up::Signals;
+use crate::wiring::{self, Base, VERSION};
+
+/// How long the embedded runner may take to report the jobs that it gives up.
+const REPORT: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Args)]
+pub(crate) struct RunnerArgs {
+    /// The server, such as `https://rave.example.org`
+    #[arg(long, value_name = "URL", env = "RAVE_RUNNER_URL")]
+    url: String,
+    /// The runner's authentication token (better in the environment than on the command line)
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "RAVE_RUNNER_TOKEN",
+        hide_env_values = true
+    )]
+    token: String,
+    /// How jobs are kept from this machine; `shell` gives them all that this user can do
+    #[arg(long, value_enum, default_value = "sandbox")]
+    executor: ExecutorArg,
+    /// How many jobs run at once
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
+    concurrency: u16,
+    /// The name that logs show [default: this machine's]
+    #[arg(long)]
+    name: Option<String>,
+    /// Directory for working copies and caches
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "rave-runner",
+        env = "RAVE_RUNNER_DATA"
+    )]
+    data: PathBuf,
+    /// Memory that a job may use, in bytes [default: three quarters of the machine's]
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// CPUs' worth of time that a job may use
+    #[arg(long)]
+    cpus: Option<f64>,
+    /// Keep jobs from the network
+    #[arg(long)]
+    no_network: bool,
+    /// A directory that jobs may read besides the system's own; may be given several times
+    #[arg(long, value_name = "DIR")]
+    read_only_path: Vec<PathBuf>,
+    /// Log as `human` or `json`
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// Runs jobs until told to stop. The first signal lets running jobs finish, the second one gives them up.
+pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
+    let overrides = config::Overrides {
+        log_format: args.log_format.clone(),
+        ..Default::default()
+    };
+    logging::start(
+        &config::load(None, &overrides)?.log,
+        &logging::Target::Stderr,
+    )?;
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("cannot make {}", args.data.display()))?;
+    let data = args
+        .data
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", args.data.display()))?;
+    let name = args.name.clone().unwrap_or_else(host_name);
+    let limits = Limits {
+        memory: args.memory,
+        cpus: args.cpus,
+        pids: Some(4096),
+    };
+    let executor = executor(args.executor.into(), !args.no_network, args.read_only_path);
+    let mut config = settings(
+        args.url,
+        Secret::new(args.token),
+        data,
+        name,
+        executor,
+        &limits,
+    )?;
+    config.concurrency = usize::from(args.concurrency);
+    wiring::runtime()?.block_on(async {
+        let runner = make(config)?;
+        runner.verify().await.map_err(|error| {
+            hinted("the server does not accept this runner", "check --url and --token; make a token on the server's Runners page", Some(error.into()))
+        })?;
+        let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+        let mut signals = Signals::new()?;
+        let running = runner.run(drain.clone(), abort.clone());
+        tokio::pin!(running);
+        tokio::select! {
+            ended = &mut running => return finish(ended),
+            () = signals.wait() => tracing::info!("taking no more jobs; a second signal gives up those that run"),
+        }
+        drain.cancel();
+        tokio::select! {
+            ended = &mut running => return finish(ended),
+            () = signals.wait() => abort.cancel(),
+        }
+        finish(running.await)
+    })
+}
+
+fn finish(ended: Result<(), rave_runner::RunnerError>) -> anyhow::Result<ExitCode> {
+    ended.context("the runner stopped")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server's own runner. It speaks HTTP to its server like any other.
+pub(crate) struct Embedded {
+    drain: CancellationToken,
+    abort: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Embedded {
+    pub(crate) fn start(
+        config: &Config,
+        base: &Base,
+        url: &str,
+        token: Secret,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<Self> {
+        let wanted = &config.runner;
+        let limits = Limits {
+            memory: wanted.job_memory_bytes,
+            cpus: wanted.job_cpus,
+            pids: wanted.job_pids,
+        };
+        let executor = executor(
+            wanted.executor,
+            wanted.network,
+            wanted.read_only_paths.clone(),
+        );
+        let data = base.dir.run().join("runner");
+        let mut settings = settings(
+            url.to_owned(),
+            token,
+            data,
+            "embedded".to_owned(),
+            executor,
+            &limits,
+        )?;
+        settings.concurrency = wanted.concurrency;
+        settings.clock = base.clock.clone();
+        let runner = make(settings)?;
+        let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
+        let running = runner.run(drain.clone(), abort.clone());
+        let running = tasks.spawn(async move {
+            if let Err(error) = running.await {
+                tracing::error!(error = %rave_http::error::chain(&error), "the embedded runner stopped; jobs wait for another");
+            }
+        });
+        Ok(Self {
+            drain,
+            abort,
+            running,
+        })
+    }
+
+    /// Gives up the jobs that run, while the server can still note it: they are tried again after the next start.
+    pub(crate) async fn stop(self) {
+        self.drain.cancel();
+        self.abort.cancel();
+        if tokio::time::timeout(REPORT, self.running).await.is_err() {
+            tracing::warn!("the embedded runner did not stop in time");
+        }
+    }
+}
+
+struct Limits {
+    memory: Option<u64>,
+    cpus: Option<f64>,
+    pids: Option<u64>,
+}
+
+fn settings(
+    url: String,
+    token: Secret,
+    data: PathBuf,
+    name: String,
+    executor: ExecutorKind,
+    limits: &Limits,
+) -> anyhow::Result<RunnerConfig> {
+    let mut config = RunnerConfig::new(url, token, data, Arc::new(SystemClock));
+    config.system_id = system_id(&name);
+    config.name = name;
+    config.executor = executor;
+    config.binary = std::env::current_exe().context("cannot find this program's own file")?;
+    config.version = VERSION.to_owned();
+    config.default_memory_bytes = limits.memory.or_else(three_quarters_of_memory);
+    config.cpus = limits.cpus;
+    config.pids = limits.pids;
+    Ok(config)
+}
+
+fn make(config: RunnerConfig) -> anyhow::Result<Runner> {
+    install_tls();
+    Runner::new(config).map_err(|error| {
+        let hint = "if this machine does not allow namespaces, executor = \"shell\" runs jobs as plain processes of this user: choose it only for people you trust with this user's account";
+        hinted("cannot start the runner", hint, Some(error.into()))
+    })
+}
+
+/// Chooses the implementation of cryptography for TLS, once per process.
+pub(crate) fn install_tls() {
+    // A second call finds the first one's choice, which is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn executor(wanted: Executor, network: bool, read_only_paths: Vec<PathBuf>) -> ExecutorKind {
+    match wanted {
+        Executor::Shell => ExecutorKind::Shell,
+        Executor::Sandbox => {
+            let network = if network {
+                Network::Host
+            } else {
+                Network::None
+            };
+            ExecutorKind::Sandbox(SandboxPolicy {
+                network,
+                read_only_paths,
+                ..SandboxPolicy::default()
+            })
+        }
+    }
+}
+
+fn three_quarters_of_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024 / 4 * 3)
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "runner".to_owned(), |it| it.trim().to_owned())
+}
+
+/// Tells this machine from others that use the same token, and stays the same over restarts.
+fn system_id(name: &str) -> String {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_else(|_| host_name());
+    let digest = hex::encode(Sha256::digest(format!("{}/{name}", machine.trim())));
+    format!("s_{}", &digest[..12])
+}

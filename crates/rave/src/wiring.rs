@@ -1,0 +1,203 @@
+//! How the parts are put together. Each port gets its implementation here and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use rave_auth::Auth;
+use rave_blob::DiskStore;
+use rave_ci::{Ci, JobTokenStore, PipelineReports};
+use rave_core::port::PortError;
+use rave_core::time::{Clock, SystemClock};
+use rave_git::Git;
+use rave_http::app::{self, App, Probe, Shared};
+use rave_http::metrics::Metrics;
+use rave_store::{DatabaseUrl, Db, Options};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::failure::hinted;
+
+/// RAVE's version.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Makes the runtime. Few threads suffice: work that blocks has threads of its own.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let threads = std::thread::available_parallelism().map_or(2, |it| it.get().clamp(2, 8));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    runtime.context("cannot start the runtime")
+}
+
+/// The parts that work without a listener.
+pub(crate) struct Base {
+    pub(crate) dir: DataDir,
+    pub(crate) db: Db,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) auth: Arc<Auth>,
+}
+
+impl Base {
+    /// Opens data directory and database, and brings the schema up to date.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let dir = DataDir::open(&config.data_dir)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let url = match &config.database.url {
+            Some(url) => DatabaseUrl::parse(url.expose())?,
+            None => DatabaseUrl::Sqlite(dir.database()),
+        };
+        let options = Options {
+            durability: config.database.durability,
+            ..Options::default()
+        };
+        let db = Db::open(&url, clock.clone(), options)
+            .await
+            .map_err(|error| {
+                let hint = match config.database.url {
+                    Some(_) => "check database.url and that PostgreSQL accepts connections",
+                    None => "check that the data directory is on a local disk with free space",
+                };
+                hinted("cannot open the database", hint, Some(error.into()))
+            })?;
+        db.migrate(&[
+            rave_auth::MIGRATIONS,
+            rave_git::MIGRATIONS,
+            rave_ci::MIGRATIONS,
+        ])
+        .await
+        .context("cannot bring the database's schema up to date")?;
+        let auth = Auth::new(
+            db.clone(),
+            JobTokenStore::new(db.clone()),
+            rave_auth::AuthConfig::default(),
+        );
+        Ok(Self {
+            dir,
+            db,
+            clock,
+            auth,
+        })
+    }
+}
+
+/// All parts of a server.
+pub(crate) struct Parts {
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) git: Arc<Git>,
+    pub(crate) ci: Arc<Ci>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Parts {
+    /// Puts the parts together. `external_url` has no trailing slash.
+    pub(crate) async fn assemble(
+        base: &Base,
+        config: &Config,
+        external_url: &str,
+    ) -> anyhow::Result<Self> {
+        let Base {
+            dir,
+            db,
+            clock,
+            auth,
+        } = base;
+        let metrics = Metrics::default();
+        let reports = PipelineReports::new(db.clone(), external_url.to_owned());
+        let binary = std::env::current_exe().context("cannot find this program's own file")?;
+        let git = rave_git::GitConfig::new(dir.repos(), binary, dir.run(), external_url.to_owned());
+        let git = Git::new(db.clone(), auth.clone(), reports, clock.clone(), git)
+            .context("cannot prepare the repositories")?;
+        let blobs = DiskStore::open(dir.blobs(), clock.clone())
+            .await
+            .context("cannot open the object store")?;
+        let days = Duration::from_secs(24 * 3600);
+        let ci = rave_ci::CiConfig {
+            job_timeout: Duration::from_secs(config.ci.job_timeout_secs),
+            lost_after: Duration::from_secs(config.ci.lost_runner_secs),
+            artifact_limit_bytes: config.ci.artifact_limit_bytes,
+            artifact_expiry: days
+                .saturating_mul(u32::try_from(config.ci.artifact_expiry_days).unwrap_or(u32::MAX)),
+            ..rave_ci::CiConfig::new(external_url.to_owned(), VERSION.to_owned())
+        };
+        let ci = Ci::new(
+            db.clone(),
+            Arc::new(blobs),
+            git.clone(),
+            auth.clone(),
+            clock.clone(),
+            ci,
+        );
+        metrics.register(|registry| ci.register_metrics(registry));
+        let shared = Shared {
+            directory: auth.clone(),
+            authenticator: auth.clone(),
+            clock: clock.clone(),
+            metrics,
+            probes: vec![Arc::new(DatabaseProbe(db.clone()))],
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            external_url: external_url.to_owned(),
+            version: VERSION,
+        };
+        Ok(Self {
+            auth: auth.clone(),
+            git,
+            ci,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Returns the server's application.
+    pub(crate) fn app(&self) -> App {
+        app::build(self.shared.clone(), self.routes())
+    }
+
+    fn routes(&self) -> rave_http::Routes {
+        self.auth
+            .routes()
+            .merge(self.git.routes())
+            .merge(self.ci.routes())
+    }
+}
+
+/// Returns every route of the server as JSON, for the test that walks them all.
+pub(crate) fn routes_json() -> anyhow::Result<String> {
+    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let overrides = crate::config::Overrides {
+        data_dir: Some(dir.path().to_owned()),
+        ..Default::default()
+    };
+    let config = crate::config::load(None, &overrides)?;
+    runtime()?.block_on(async {
+        let base = Base::open(&config).await?;
+        let parts = Parts::assemble(&base, &config, "http://127.0.0.1").await?;
+        let routes = app::own_routes().merge(parts.routes()).list();
+        base.db.close().await;
+        let list: Vec<_> = routes
+            .iter()
+            .map(|it| serde_json::json!({"method": it.method, "path": it.path}))
+            .collect();
+        Ok(serde_json::to_string_pretty(&list)? + "\n")
+    })
+}
+
+struct DatabaseProbe(Db);
+
+#[async_trait]
+impl Probe for DatabaseProbe {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> Result<(), PortError> {
+        self.0
+            .ping()
+            .await
+            .map_err(|error| PortError::transient("cannot reach the database", error))
+    }
+}
