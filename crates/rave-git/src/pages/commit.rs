@@ -58,11 +58,11 @@ fn head(page: &Page, reading: &Reading, commit: &Commit, badge: Markup) -> Marku
         div.head { h1 { (commit.title()) } (badge) span.spring {} a.button.small href=(tree) { "Browse files" } }
         section.card {
             @if !body.is_empty() { pre.message { (body) } }
-            p.facts {
+            p.said {
                 strong { (commit.author_name) } " wrote it " (pieces::moment(&commit.authored_at))
                 @if commit.committer_name != commit.author_name { ", " strong { (commit.committer_name) } " committed it " (pieces::moment(&commit.committed_at)) }
             }
-            p.facts.muted {
+            p.said.muted {
                 "commit " code { (commit.id) }
                 @for parent in &commit.parents { " · parent " (pieces::sha(page, project, parent)) }
             }

@@ -25,6 +25,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::error::GitError;
@@ -63,7 +64,12 @@ pub(crate) async fn receive_pack(
     let version = protocol(&parts.headers, service);
     let push = Push::begin(&git, access, opening, occasion, version).await?;
     let (sender, answer) = child::channel();
-    git.tasks.spawn(push.run(body, sender));
+    let span = tracing::info_span!(
+        "git",
+        git.command = "receive-pack",
+        project.id = push.access.project().id.0
+    );
+    git.tasks.spawn(push.run(body, sender).instrument(span));
     Ok(finish(answer.into_response(), &content_type))
 }
 
@@ -142,6 +148,7 @@ impl Push {
 
     /// Receives, records, and tells. Runs to its end whether or not the client stays.
     async fn run(mut self, body: RequestBody, sender: mpsc::Sender<Bytes>) {
+        let start = std::time::Instant::now();
         let fed = feed(body, self.opening.bytes.clone(), self.stdin.take());
         let told = tell(&mut self.pieces, &sender);
         let both = async {
@@ -191,7 +198,16 @@ impl Push {
             tracing::debug!(%error, "a push's lock file is gone already");
         }
         let lines = match recorded {
-            Ok(events) => report(&git, &events, opening.side_band && held.is_some()).await,
+            Ok(events) => {
+                let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(
+                    project.id = access.project().id.0,
+                    moved = events.len(),
+                    duration_ms,
+                    "push received"
+                );
+                report(&git, &events, opening.side_band && held.is_some()).await
+            }
             Err(error) => {
                 // The row stays, and with it the worker's duty to record what moved.
                 tracing::error!(project.id = access.project().id.0, error = %rave_http::error::chain(&error), "cannot record a push yet");

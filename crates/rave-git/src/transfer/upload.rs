@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::error::GitError;
 use crate::git::child::Group;
@@ -91,7 +92,8 @@ pub(crate) async fn answer(
         .into());
     };
     let (sender, body) = child::channel();
-    git.tasks.spawn(async move {
+    let span = tracing::info_span!("git", git.command = name);
+    let work = async move {
         let _permit = permit;
         let copied = timeout(LIFETIME, copy(&sender, [greeting, first], &mut pieces)).await;
         if copied.is_ok_and(|it| it.is_ok()) {
@@ -102,7 +104,8 @@ pub(crate) async fn answer(
             drop(sender);
             group.terminate().await;
         }
-    });
+    };
+    git.tasks.spawn(work.instrument(span));
     Ok(body)
 }
 

@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
+use rave_core::event::{EventKind, NewEvent};
 use rave_core::permission::Visibility;
 use rave_store::params;
 use tokio_util::sync::CancellationToken;
@@ -180,4 +181,65 @@ async fn without_the_database_nothing_is_received() {
         .join("repos/01/1.git/packed-refs");
     let _ = std::fs::File::open(head).map(|mut it| it.read_to_string(&mut file));
     assert!(!file.contains("refs/heads/main"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repositories_are_packed_and_go_with_their_projects() {
+    let server = Server::start().await;
+    let project = server.project("team/app");
+    let work = server.work("owner", "team/app");
+    for number in 0..3 {
+        work.commit("a", &number.to_string());
+        let pusher = work.clone();
+        blocking(move || pusher.git(["push", "-q", "origin", "main"]).ok()).await;
+    }
+    server.stop().await;
+    let place = server.place.clone();
+    let (db, git) = place.git().await;
+    db.write::<_, rave_store::Error, _>("test", |tx| {
+        tx.execute("UPDATE git_repository SET pushes = 50", params![])
+    })
+    .await
+    .unwrap();
+    let shutdown = CancellationToken::new();
+    let workers = TaskTracker::new().spawn(git.run_workers(shutdown.clone()));
+    until(async || {
+        let left = db.read::<_, rave_store::Error, _>("test", |tx| {
+            tx.query_one("SELECT pushes FROM git_repository", &[])?
+                .int("pushes")
+        });
+        left.await.unwrap() == 0
+    })
+    .await;
+    let repository = place.repository(&project);
+    fsck(&repository);
+    assert!(
+        repository.join("objects/pack/multi-pack-index").exists(),
+        "one index for all packs"
+    );
+    assert!(repository.join("packed-refs").exists());
+    let packs = std::fs::read_dir(repository.join("objects/pack"))
+        .unwrap()
+        .flatten();
+    let bitmaps = packs.filter(|it| it.path().extension().is_some_and(|it| it == "bitmap"));
+    assert_eq!(bitmaps.count(), 1, "clones need not walk the history");
+    let clone = Work::new(place.directory.path());
+    clone
+        .git(["clone", "-q", &repository.display().to_string(), "."])
+        .ok();
+    assert_eq!(clone.head(), work.head());
+
+    place.fake.projects.lock().unwrap().clear();
+    db.write::<_, rave_store::Error, _>("test", move |tx| {
+        tx.append(NewEvent::new(EventKind::ProjectDeleted, "project/1").project(project.id))
+            .map(drop)
+    })
+    .await
+    .unwrap();
+    until(async || !repository.exists()).await;
+    shutdown.cancel();
+    workers.await.unwrap();
+    let left = db
+        .read::<_, rave_store::Error, _>("test", |tx| tx.query("SELECT 1 AS n FROM git_ref", &[]));
+    assert!(left.await.unwrap().is_empty());
 }
