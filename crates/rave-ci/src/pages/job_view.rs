@@ -6,6 +6,7 @@ use rave_core::time::Timestamp;
 use rave_http::component;
 
 use super::base::{Base, People, short};
+use super::pipeline_view::kind_tag;
 use super::words;
 use crate::model::{Artifact, Job, Pipeline, Runner};
 
@@ -85,7 +86,7 @@ impl JobView {
                 div.head {
                     (component::status_badge(job.status()))
                     h1 { (job.name) }
-                    @if job.allow_failure { span.tag { "may fail" } }
+                    (kind_tag(job))
                     span.spring {}
                     div.row.actions { (self.actions()) }
                 }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use rave_ci_lang::{Diagnostic, Severity};
-use rave_core::job::Status;
+use rave_core::job::{Status, When};
 use rave_core::pipeline::{Graph, Node, waits_for};
 use rave_core::time::Timestamp;
 use rave_http::component;
@@ -269,7 +269,7 @@ impl PipelineView {
                 (component::status_badge(job.status()))
                 a.title href=(self.base.job(job.id)) { (job.name) }
                 span.muted.hide-small { "#" (job.id) }
-                @if job.allow_failure { span.tag { "may fail" } }
+                (kind_tag(job))
                 @for tag in &job.tags { span.tag { (tag) } }
                 span.spring {}
                 @if let Some(at) = job.finished_at { span.muted.hide-small { (component::time(at)) } }
@@ -286,6 +286,14 @@ impl PipelineView {
                 }
             }
         }
+    }
+}
+
+/// What is special about a job. A manual one may fail because nobody need start it, which goes without saying.
+pub(super) fn kind_tag(job: &Job) -> Markup {
+    html! {
+        @if job.when == When::Manual { span.tag { "manual" } }
+        @else if job.allow_failure { span.tag { "may fail" } }
     }
 }
 

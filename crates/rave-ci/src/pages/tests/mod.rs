@@ -5,7 +5,7 @@ mod world;
 
 use std::io::Write as _;
 
-use rave_core::id::JobId;
+use rave_core::id::{JobId, RunnerId};
 use rave_core::job::{FailureReason, JobEvent};
 
 use crate::error::CiError;
@@ -572,5 +572,36 @@ async fn administrators_manage_runners() {
             .page("root", "/-/admin/runners")
             .await
             .contains("No runners")
+    );
+}
+
+#[tokio::test]
+async fn pages_ask_both_engines_alike() {
+    let world = World::on_postgres(FILE).await;
+    let pipeline = world.pipeline().await.id;
+    let job = world.job(pipeline, "build").await;
+    let form = "description=basement&run_untagged=true";
+    let made = world
+        .send("root", "POST", "/-/admin/runners", form, &[])
+        .await;
+    assert_eq!(made.status(), 200);
+    world
+        .happen(pipeline, job, JobEvent::Assign(RunnerId(1)), None)
+        .await;
+    world.happen(pipeline, job, JobEvent::Start, None).await;
+    world.log(job, "hello\n").await;
+    let list = world.page("reporter", "/team/app/-/pipelines").await;
+    assert!(list.contains("title=\"build: running\""), "{list}");
+    let page = world
+        .page("reporter", &format!("/team/app/-/jobs/{job}"))
+        .await;
+    assert!(
+        page.contains("hello") && page.contains("#1 basement"),
+        "{page}"
+    );
+    let runners = world.page("root", "/-/admin/runners").await;
+    assert!(
+        runners.contains(&format!("team/app: build #{job}")),
+        "{runners}"
     );
 }

@@ -18,9 +18,11 @@ use rave_core::permission::{
     UserPrincipal, Via, Visibility, decide,
 };
 use rave_core::port::*;
+use rave_core::secret::Secret;
 use rave_core::time::{SystemClock, Timestamp};
 use rave_http::app::{App, Shared, build};
 use rave_store::{DatabaseUrl, Db, Options};
+use rave_testkit::PostgresServer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -272,9 +274,19 @@ impl Drop for World {
 impl World {
     pub(super) async fn new(file: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock = Arc::new(SystemClock);
         let url = DatabaseUrl::Sqlite(directory.path().join("rave.db"));
-        let db = Db::open(&url, clock.clone(), Options::default())
+        Self::on(&url, directory, file).await
+    }
+
+    pub(super) async fn on_postgres(file: &str) -> Self {
+        let database = PostgresServer::shared().create_database();
+        let url = DatabaseUrl::Postgres(Secret::new(database));
+        Self::on(&url, tempfile::tempdir().unwrap(), file).await
+    }
+
+    async fn on(url: &DatabaseUrl, directory: tempfile::TempDir, file: &str) -> Self {
+        let clock = Arc::new(SystemClock);
+        let db = Db::open(url, clock.clone(), Options::default())
             .await
             .unwrap();
         db.migrate(&[MIGRATIONS]).await.unwrap();
