@@ -43,6 +43,7 @@ pub(super) async fn list(
         @if !found.items.is_empty() {
             (rows(&page, &found.items))
             @if search.is_empty() { (component::pager(&pages, found.total, &base)) }
+            @else { (search_pager(&pages, found.total, &base, &search)) }
         } @else if search.is_empty() {
             (nothing_yet(&page, &git.config.clone_http_base))
         } @else {
@@ -50,6 +51,20 @@ pub(super) async fn list(
         }
     };
     Ok(page.render("Projects", &Chrome::Instance, &content))
+}
+
+/// The pages of a search keep what was searched for.
+fn search_pager(pages: &Pagination, total: u64, base: &str, search: &str) -> Markup {
+    let to = |number: u64| format!("{base}?search={}&page={number}", encode_query(search));
+    let has_more = pages.page * pages.per_page < total;
+    html! {
+        @if pages.page > 1 || has_more {
+            nav.pager aria-label="Pages" {
+                @if pages.page > 1 { a.button rel="prev" href=(to(pages.page - 1)) { "Previous" } }
+                @if has_more { a.button rel="next" href=(to(pages.page + 1)) { "Next" } }
+            }
+        }
+    }
 }
 
 /// A list of projects.

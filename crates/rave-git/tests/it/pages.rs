@@ -255,6 +255,15 @@ async fn projects_are_made_and_kept_by_forms() {
         &["team/my-app", "/-/groups/1/members"],
     );
     server.fake().add("team/empty", Visibility::Private);
+    for number in 0..21 {
+        server
+            .fake()
+            .add(&format!("team/many-{number}"), Visibility::Private);
+    }
+    has(
+        &server.page("/?search=many").await,
+        &["/?search=many&amp;page=2"],
+    );
     has(
         &server.page("/team/empty").await,
         &[
