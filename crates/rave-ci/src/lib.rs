@@ -11,6 +11,8 @@ mod render;
 mod reports;
 mod service;
 mod store;
+#[cfg(test)]
+mod tests;
 mod token;
 mod variables;
 mod worker;

@@ -8,7 +8,7 @@ mod numbers;
 mod pipelines;
 mod runner;
 mod runners;
-mod shapes;
+pub(crate) mod shapes;
 mod streams;
 
 use std::sync::Arc;

@@ -100,6 +100,9 @@ CREATE INDEX ci_job_pipeline ON ci_job (pipeline_id, retried, position);
 CREATE INDEX ci_job_project ON ci_job (project_id, id);
 CREATE INDEX ci_job_pending ON ci_job (id) WHERE status = 'pending';
 CREATE INDEX ci_job_runner ON ci_job (runner_id) WHERE status IN ('assigned', 'running', 'canceling');
+-- Whether a job's success can matter to others is asked at each success.
+CREATE INDEX ci_job_busy ON ci_job (pipeline_id, stage_index) WHERE status IN ('pending', 'assigned', 'running');
+CREATE INDEX ci_job_needing ON ci_job (pipeline_id) WHERE status = 'created' AND needs IS NOT NULL;
 CREATE INDEX ci_job_due ON ci_job (due_at) WHERE due_at IS NOT NULL;
 CREATE UNIQUE INDEX ci_job_token ON ci_job (token_digest) WHERE token_digest IS NOT NULL;
 CREATE INDEX ci_job_unarchived ON ci_job (id) WHERE trace_bytes > 0 AND trace_digest IS NULL;

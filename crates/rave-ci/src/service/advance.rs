@@ -184,6 +184,15 @@ pub(crate) fn apply(
     action: Action,
 ) -> Result<Applied, CiError> {
     let locked = store::pipeline::lock(tx, pipeline)?.ok_or(CiError::NotFound("Pipeline"))?;
+    if let Action::Job {
+        job,
+        event: JobEvent::Succeed,
+        ..
+    } = action
+        && let Some(applied) = succeed(tx, rules, pipeline, &locked, job)?
+    {
+        return Ok(applied);
+    }
     let (graph, places) = store::job::load_graph(tx, pipeline)?;
     let before = graph
         .nodes
@@ -200,6 +209,47 @@ pub(crate) fn apply(
     };
     stepping.act(tx, rules, action)?;
     stepping.store(tx, rules, pipeline, &locked)
+}
+
+/// Stores the success of a job that cannot matter to others, which is most jobs of a large pipeline: as long as another
+/// job of its stage or an earlier one is with a runner or waits for one, no later stage begins and the pipeline runs.
+/// `None` when it can matter. The lock on the pipeline makes jobs that end together take turns.
+fn succeed(
+    tx: &mut Tx<'_>,
+    rules: &Rules,
+    pipeline: PipelineId,
+    locked: &Locked,
+    job: JobId,
+) -> Result<Option<Applied>, CiError> {
+    let ending = store::job::ending(tx, job)?;
+    let Some(ending) = ending.filter(|it| it.busy && !it.needed) else {
+        return Ok(None);
+    };
+    let to = job::next(ending.state, JobEvent::Succeed)?;
+    if to != JobState::Success {
+        return Ok(None);
+    }
+    let change = Change {
+        allow_failure: ending.allow_failure,
+        exit_code: None,
+        due_at: rules.due(to, tx.now()),
+    };
+    let stored = store::job::put_state(tx, job, ending.version, to, change)?;
+    let stored = stored.ok_or(CiError::Conflict)?;
+    let mut applied = Applied {
+        status: Status::Running,
+        queued: false,
+        new_job: None,
+        ended: Vec::new(),
+    };
+    applied.note(to, &stored);
+    let event = job_event(locked, pipeline, job, &stored, to, ending.allow_failure);
+    if locked.status != applied.status {
+        store::pipeline::put_status(tx, pipeline, applied.status)?;
+        tx.append(pipeline_event(locked, pipeline, applied.status))?;
+    }
+    tx.append(event)?;
+    Ok(Some(applied))
 }
 
 impl Stepping {

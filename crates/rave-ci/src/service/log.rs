@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 use rave_core::id::JobId;
-use rave_core::permission::{Access, ReadPipelines};
+use rave_core::permission::{Access, ReadPipelines, Role};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 
@@ -99,14 +99,16 @@ impl Ci {
         limit: usize,
     ) -> Result<LogSlice, CiError> {
         let project = access.project().id;
-        let known = self
+        let debug = self
             .db
             .read("ci_log_job", move |tx| {
-                Ok::<_, CiError>(store::job::find(tx, project, job)?.is_some())
+                Ok::<_, CiError>(store::trace::is_debug(tx, project, job)?)
             })
             .await?;
-        if !known {
-            return Err(CiError::NotFound("Job"));
+        if debug.ok_or(CiError::NotFound("Job"))? && !access.is_at_least(Role::Developer) {
+            return Err(CiError::Forbidden(
+                "the log shows every command and may hold secrets: it is for developers",
+            ));
         }
         self.read_log_of(job, from, limit).await
     }

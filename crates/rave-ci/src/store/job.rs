@@ -464,6 +464,42 @@ fn held_of(row: &Row) -> Result<Held, Error> {
     })
 }
 
+/// A job whose success can matter to others, or cannot.
+pub(crate) struct Ending {
+    pub(crate) state: JobState,
+    pub(crate) version: i64,
+    pub(crate) allow_failure: bool,
+    /// Whether jobs of the same or an earlier stage are with a runner or wait for one: no later stage can begin.
+    pub(crate) busy: bool,
+    /// Whether a job that waits names this one in its needs.
+    pub(crate) needed: bool,
+}
+
+/// Returns what a job's end can matter to, `None` when a newer try took its place.
+pub(crate) fn ending(tx: &mut Tx<'_>, job: JobId) -> Result<Option<Ending>, Error> {
+    let sql = "SELECT status, runner_id, failure_reason, scheduled_at, version, allow_failure,
+                   CAST(CASE WHEN EXISTS (
+                       SELECT 1 FROM ci_job AS other WHERE other.pipeline_id = own.pipeline_id AND other.id <> own.id
+                       AND other.retried = 0 AND other.stage_index <= own.stage_index
+                       AND other.status IN ('pending', 'assigned', 'running')) THEN 1 ELSE 0 END AS BIGINT) AS busy,
+                   CAST(CASE WHEN EXISTS (
+                       SELECT 1 FROM ci_job AS other WHERE other.pipeline_id = own.pipeline_id
+                       AND other.status = 'created' AND other.needs IS NOT NULL
+                       AND REPLACE(REPLACE(other.needs, '[', ','), ']', ',') LIKE '%,' || CAST(own.position AS TEXT) || ',%'
+                   ) THEN 1 ELSE 0 END AS BIGINT) AS needed
+               FROM ci_job AS own WHERE id = $1 AND retried = 0";
+    let Some(row) = tx.query_opt(sql, params![job.0])? else {
+        return Ok(None);
+    };
+    Ok(Some(Ending {
+        state: state_of(&row)?,
+        version: row.int("version")?,
+        allow_failure: row.bool("allow_failure")?,
+        busy: row.bool("busy")?,
+        needed: row.bool("needed")?,
+    }))
+}
+
 /// Notes that the runner of a job spoke.
 pub(crate) fn touch(tx: &mut Tx<'_>, job: JobId, due_at: Timestamp) -> Result<(), Error> {
     let sql = "UPDATE ci_job SET contact_at = $2, due_at = $3 WHERE id = $1 AND status IN ('running', 'canceling')";

@@ -416,10 +416,11 @@ pub(crate) fn ids_of_project(
         .collect()
 }
 
-/// Deletes what requests began to make more than `age_ms` ago and a crash kept them from finishing.
+/// Deletes what was begun more than `age_ms` ago and nobody will finish: requests that a crash cut off. A push that is
+/// not dealt with yet goes on with its own.
 pub(crate) fn delete_unfinished(tx: &mut Tx<'_>, age_ms: i64) -> Result<u64, Error> {
     let sql = "DELETE FROM ci_pipeline WHERE ready = 0 AND created_at < $1
-               AND NOT EXISTS (SELECT 1 FROM ci_push WHERE ci_push.pipeline_id = ci_pipeline.id)";
+               AND NOT EXISTS (SELECT 1 FROM ci_push WHERE ci_push.pipeline_id = ci_pipeline.id AND ci_push.done = 0)";
     let before = tx.now().plus_millis(-age_ms);
     tx.execute(sql, params![before])
 }

@@ -1,7 +1,7 @@
 //! The logs of jobs: pieces while they arrive, then one object.
 
 use rave_blob::Digest;
-use rave_core::id::JobId;
+use rave_core::id::{JobId, ProjectId};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Tx, params};
 
@@ -121,4 +121,15 @@ pub(crate) fn put_archived(
 pub(crate) fn put_debug(tx: &mut Tx<'_>, job: JobId) -> Result<(), Error> {
     let sql = "UPDATE ci_job SET trace_debug = 1 WHERE id = $1 AND trace_debug = 0";
     tx.execute(sql, params![job.0]).map(drop)
+}
+
+/// Returns whether a job's log shows every command, `None` when the project has no such job.
+pub(crate) fn is_debug(
+    tx: &mut Tx<'_>,
+    project: ProjectId,
+    job: JobId,
+) -> Result<Option<bool>, Error> {
+    let sql = "SELECT trace_debug FROM ci_job WHERE id = $1 AND project_id = $2";
+    let row = tx.query_opt(sql, params![job.0, project.0])?;
+    row.map(|it| it.bool("trace_debug")).transpose()
 }

@@ -1,0 +1,625 @@
+//! A server of one test's own: a real database and blob store, a forge and a directory in memory, a clock that is moved.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use rave_blob::DiskStore;
+use rave_core::event::{Event, EventKind, NewEvent, RefChange};
+use rave_core::id::{NamespaceId, PipelineId, ProjectId, UserId};
+use rave_core::name::{FullPath, ObjectId, RefName, RepoPath};
+use rave_core::permission::{
+    Access, DeleteProject, ManageProject, Principal, Project, ProjectFacts, ReadPipelines, Role,
+    UserPrincipal, Via, Visibility, decide,
+};
+use rave_core::port::*;
+use rave_core::secret::{Secret, TokenDigest};
+use rave_core::time::{ManualClock, Timestamp};
+use rave_core::trace::TraceContext;
+use rave_http::app::{App, Shared, build};
+use rave_store::{DatabaseUrl, Db, HandleError, Options};
+use rave_testkit::PostgresServer;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::{Job, Pipeline};
+use crate::service::Ci;
+use crate::store::job::JobFilter;
+use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, worker};
+
+pub(crate) const SHA: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
+
+/// Where the database is.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    Sqlite,
+    Postgres,
+}
+
+/// A forge with one commit on every branch, and a directory with the private project `team/app`.
+pub(crate) struct Fake {
+    pub(crate) files: Mutex<BTreeMap<String, String>>,
+    pub(crate) message: Mutex<String>,
+    pub(crate) kept: Mutex<Vec<PipelineId>>,
+    pub(crate) away: AtomicBool,
+    jobs: Arc<JobTokenStore>,
+}
+
+fn user(name: &str) -> Option<UserPrincipal> {
+    let id = ["root", "developer", "stranger"]
+        .iter()
+        .position(|it| *it == name)?;
+    Some(UserPrincipal {
+        id: UserId(i64::try_from(id).unwrap() + 1),
+        username: name.into(),
+        name: name.to_uppercase(),
+        admin: name == "root",
+        via: Via::Password,
+    })
+}
+
+fn project() -> Project {
+    Project {
+        id: ProjectId(1),
+        namespace: NamespaceId(7),
+        name: "App".into(),
+        path: FullPath::parse("team/app").unwrap(),
+        description: String::new(),
+        visibility: Visibility::Private,
+        default_branch: "main".into(),
+        archived: false,
+        creator: Some(UserId(1)),
+        created_at: Timestamp(0),
+        updated_at: Timestamp(0),
+        last_activity_at: Timestamp(0),
+    }
+}
+
+fn never<T>() -> Result<T, PortError> {
+    Err(PortError::new(
+        "use what the test does not have",
+        "not there",
+    ))
+}
+
+#[async_trait]
+impl Authenticator for Fake {
+    async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        _: &str,
+    ) -> Result<Principal, AuthenticateError> {
+        let Credentials::Token(token) = credentials else {
+            return Err(AuthenticateError::Invalid);
+        };
+        if let Some(user) = user(token.expose()) {
+            return Ok(Principal::User(user));
+        }
+        let job = self.jobs.find_job(&TokenDigest::of(token.expose())).await?;
+        let job = job.ok_or(AuthenticateError::Invalid)?;
+        Ok(Principal::Job {
+            job: job.job,
+            project: job.project,
+            user: job.user,
+        })
+    }
+}
+
+#[async_trait]
+impl Directory for Fake {
+    async fn find_project(
+        &self,
+        principal: &Principal,
+        at: &ProjectRef,
+    ) -> Result<Option<ProjectFacts>, PortError> {
+        let project = project();
+        let found = match at {
+            ProjectRef::Id(id) => project.id == *id,
+            ProjectRef::Path(path) => project.path == *path,
+        };
+        let developer = principal
+            .user()
+            .is_some_and(|it| it.username == "developer");
+        let role = developer.then_some(Role::Developer);
+        Ok(found.then_some(ProjectFacts { project, role }))
+    }
+
+    async fn load_project(&self, id: ProjectId) -> Result<Option<Project>, PortError> {
+        Ok(Some(project()).filter(|it| it.id == id))
+    }
+
+    async fn list_projects(
+        &self,
+        _: &Principal,
+        _: &ProjectFilter,
+        _: Slice,
+    ) -> Result<Page<ProjectFacts>, PortError> {
+        never()
+    }
+
+    async fn create_project(
+        &self,
+        _: &Principal,
+        _: NewProject,
+    ) -> Result<Project, CreateProjectError> {
+        Ok(never()?)
+    }
+
+    async fn update_project(
+        &self,
+        _: &Access<ManageProject>,
+        _: ProjectUpdate,
+    ) -> Result<Project, PortError> {
+        never()
+    }
+
+    async fn delete_project(&self, _: &Access<DeleteProject>) -> Result<(), PortError> {
+        never()
+    }
+
+    async fn touch_project(&self, _: ProjectId, _: Timestamp) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn users(&self, ids: &[UserId]) -> Result<BTreeMap<UserId, UserSummary>, PortError> {
+        let known = ["root", "developer", "stranger"]
+            .into_iter()
+            .filter_map(user);
+        let summary = |it: UserPrincipal| UserSummary {
+            id: it.id,
+            username: it.username,
+            name: it.name,
+            active: true,
+        };
+        let wanted = known.filter(|it| ids.contains(&it.id));
+        Ok(wanted.map(|it| (it.id, summary(it))).collect())
+    }
+
+    async fn namespace(&self, _: NamespaceId) -> Result<Option<NamespaceSummary>, PortError> {
+        Ok(None)
+    }
+
+    async fn find_namespace(
+        &self,
+        _: &Principal,
+        _: &FullPath,
+    ) -> Result<Option<NamespaceSummary>, PortError> {
+        Ok(None)
+    }
+
+    async fn writable_namespaces(&self, _: &Principal) -> Result<Vec<NamespaceSummary>, PortError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Forge for Fake {
+    async fn read_file(
+        &self,
+        _: ProjectId,
+        _: &ObjectId,
+        path: &RepoPath,
+        _: u64,
+    ) -> Result<Option<Bytes>, ForgeError> {
+        let files = self.files.lock().unwrap();
+        Ok(files.get(path.as_str()).map(|it| Bytes::from(it.clone())))
+    }
+
+    async fn commit(&self, _: ProjectId, id: &ObjectId) -> Result<Option<Commit>, ForgeError> {
+        let text = |it: &str| it.to_owned();
+        Ok(Some(Commit {
+            id: id.clone(),
+            parents: Vec::new(),
+            author_name: text("Ada"),
+            author_email: text("ada@example.org"),
+            authored_at: text("2026-01-02T03:04:05+01:00"),
+            committer_name: text("Ada"),
+            committer_email: text("ada@example.org"),
+            committed_at: text("2026-01-02T03:04:05+01:00"),
+            message: self.message.lock().unwrap().clone(),
+        }))
+    }
+
+    async fn resolve(
+        &self,
+        _: ProjectId,
+        name: &str,
+    ) -> Result<Option<(ObjectId, Option<RefName>)>, ForgeError> {
+        let id = ObjectId::parse(SHA).unwrap();
+        let full = RefName::parse("refs/heads/main").unwrap();
+        Ok(match name {
+            "main" => Some((id, Some(full))),
+            SHA => Some((id, None)),
+            _ => None,
+        })
+    }
+
+    async fn list_files(
+        &self,
+        _: ProjectId,
+        _: &ObjectId,
+        _: usize,
+    ) -> Result<Vec<String>, ForgeError> {
+        Ok(self.files.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn changed_files(
+        &self,
+        _: ProjectId,
+        _: &ObjectId,
+        _: &ObjectId,
+    ) -> Result<Vec<String>, ForgeError> {
+        Ok(Vec::new())
+    }
+
+    async fn keep(
+        &self,
+        _: ProjectId,
+        pipeline: PipelineId,
+        _: &ObjectId,
+    ) -> Result<(), ForgeError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(PortError::transient("keep a commit", "the disk is away").into());
+        }
+        self.kept.lock().unwrap().push(pipeline);
+        Ok(())
+    }
+
+    async fn is_protected(&self, _: ProjectId, name: &RefName) -> Result<bool, ForgeError> {
+        Ok(name.branch() == Some("main"))
+    }
+}
+
+/// What a request was answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |it| it.to_str().unwrap())
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) ci: Arc<Ci>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) reports: Arc<PipelineReports>,
+    pub(crate) shared: Arc<Shared>,
+    app: App,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts a server whose commit has this `.gitlab-ci.yml`.
+    pub(crate) async fn new(place: Place, file: &str) -> Arc<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp(1_767_323_045_678)));
+        let url = match place {
+            Place::Sqlite => DatabaseUrl::Sqlite(directory.path().join("rave.db")),
+            Place::Postgres => {
+                DatabaseUrl::Postgres(Secret::new(PostgresServer::shared().create_database()))
+            }
+        };
+        let options = Options {
+            connect_timeout: Duration::from_secs(30),
+            pool_size: 6,
+            ..Options::default()
+        };
+        let db = Db::open(&url, clock.clone(), options).await.unwrap();
+        db.migrate(&[MIGRATIONS]).await.unwrap();
+        let blobs = DiskStore::open(directory.path().join("blobs"), clock.clone())
+            .await
+            .unwrap();
+        let fake = Arc::new(Fake {
+            files: Mutex::new([(".gitlab-ci.yml".to_owned(), file.to_owned())].into()),
+            message: Mutex::new("Change something".into()),
+            kept: Mutex::default(),
+            away: AtomicBool::new(false),
+            jobs: JobTokenStore::new(db.clone()),
+        });
+        let config = CiConfig::new("http://rave.test", "0.1.0");
+        let reports = PipelineReports::new(db.clone(), config.external_url.clone());
+        let ci = Ci::new(
+            db,
+            Arc::new(blobs),
+            fake.clone(),
+            fake.clone(),
+            clock.clone(),
+            config,
+        );
+        let shared = Arc::new(Shared {
+            directory: fake.clone(),
+            authenticator: fake.clone(),
+            clock: clock.clone(),
+            metrics: rave_http::metrics::Metrics::default(),
+            probes: Vec::new(),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            external_url: "http://rave.test".into(),
+            version: "test",
+        });
+        Arc::new(Self {
+            app: build(shared.clone(), ci.routes()),
+            ci,
+            clock,
+            fake,
+            reports,
+            shared,
+            _directory: directory,
+        })
+    }
+
+    /// Makes one request.
+    pub(crate) async fn send(&self, request: Request) -> Answer {
+        let peer = "127.0.0.1:9".parse().unwrap();
+        let response = self.app.answer(request, peer).await;
+        let (parts, body) = response.into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: to_bytes(body, usize::MAX).await.unwrap(),
+        }
+    }
+
+    /// Makes a request of the API as a user.
+    pub(crate) async fn api(&self, user: &str, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v4{path}"))
+            .header("private-token", user)
+            .header("content-type", "application/json");
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// Reads as the developer.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.api("developer", "GET", path, Value::Null).await
+    }
+
+    /// Makes a request of the runner protocol on behalf of a job.
+    pub(crate) async fn as_job(
+        &self,
+        job: &Value,
+        method: &str,
+        tail: &str,
+        body: Value,
+    ) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v4/jobs/{}{tail}", job["id"]))
+            .header("job-token", job["token"].as_str().unwrap())
+            .header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    /// Says a job's state on behalf of its runner.
+    pub(crate) async fn put_state(&self, job: &Value, state: &str) -> Answer {
+        self.as_job(job, "PUT", "", json!({ "state": state })).await
+    }
+
+    /// Sends a piece of a job's log.
+    pub(crate) async fn patch_trace(&self, job: &Value, start: usize, text: &str) -> Answer {
+        let end = start + text.len().saturating_sub(1);
+        let request = Request::builder()
+            .method("PATCH")
+            .uri(format!(
+                "/api/v4/jobs/{}/trace?debug_trace=false",
+                job["id"]
+            ))
+            .header("job-token", job["token"].as_str().unwrap())
+            .header("content-type", "text/plain")
+            .header("content-range", format!("{start}-{end}"));
+        self.send(request.body(Body::from(text.to_owned())).unwrap())
+            .await
+    }
+
+    /// Uploads an archive as the stock runner does.
+    pub(crate) async fn upload(&self, job: &Value, query: &str, bytes: &[u8]) -> Answer {
+        let mut body = b"--b0und\r\nContent-Disposition: form-data; name=\"file\"; filename=\"artifacts.zip\"\r\n\
+            Content-Type: application/octet-stream\r\n\r\n"
+            .to_vec();
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n--b0und--\r\n");
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/api/v4/jobs/{}/artifacts?{query}", job["id"]))
+            .header("job-token", job["token"].as_str().unwrap())
+            .header("content-type", "multipart/form-data; boundary=b0und");
+        self.send(request.body(Body::from(body)).unwrap()).await
+    }
+
+    /// Makes a runner of the instance and returns its token.
+    pub(crate) async fn runner(&self, settings: Value) -> String {
+        let mut body = json!({ "runner_type": "instance_type" });
+        crate::api::shapes::extend(&mut body, settings);
+        let answer = self.api("root", "POST", "/user/runners", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a job. With `last_update` the request is held.
+    pub(crate) async fn request(&self, token: &str, last_update: Option<&str>) -> Answer {
+        let body = json!({
+            "token": token,
+            "system_id": "s_1",
+            "last_update": last_update,
+            "info": { "version": "1", "features": { "cancel_gracefully": true } },
+        });
+        let request = Request::builder()
+            .method("POST")
+            .uri("/api/v4/jobs/request")
+            .header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
+    /// Takes a job, which has to be there.
+    pub(crate) async fn take(&self, token: &str) -> Value {
+        let answer = self.request(token, None).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()
+    }
+
+    /// Takes a job and says the first word.
+    pub(crate) async fn start(&self, token: &str) -> Value {
+        let job = self.take(token).await;
+        assert_eq!(self.put_state(&job, "running").await.status, 200);
+        job
+    }
+
+    /// Appends what git appends for a push of `main`, and returns it.
+    pub(crate) async fn append_push(&self, options: &[&str]) -> Event {
+        let change = RefChange {
+            reference: "refs/heads/main".into(),
+            before: ObjectId::ZERO.into(),
+            after: SHA.into(),
+            user: Some(2),
+            options: options.iter().map(ToString::to_string).collect(),
+        };
+        let event = NewEvent::new(EventKind::PushReceived, "project/1")
+            .project(ProjectId(1))
+            .payload(serde_json::to_value(change).unwrap())
+            .trace(Some(TraceContext::start()));
+        let appended: Result<Event, rave_store::Error> = self
+            .ci
+            .db
+            .write("test_push", move |tx| tx.append(event))
+            .await;
+        appended.unwrap()
+    }
+
+    pub(crate) async fn handle(&self, event: &Event) -> Result<(), HandleError> {
+        worker::push::handle(&self.ci, event).await
+    }
+
+    /// Pushes to `main` and returns what whoever pushed reads.
+    pub(crate) async fn push(&self, options: &[&str]) -> Vec<String> {
+        let event = self.append_push(options).await;
+        self.handle(&event).await.unwrap();
+        self.reports
+            .push_report(&[event.id], Duration::from_secs(30))
+            .await
+    }
+
+    fn access(&self) -> Access<ReadPipelines> {
+        let facts = ProjectFacts {
+            project: project(),
+            role: Some(Role::Developer),
+        };
+        decide(&Principal::User(user("developer").unwrap()), facts).unwrap()
+    }
+
+    /// Returns all pipelines, the newest first.
+    pub(crate) async fn pipelines(&self) -> Vec<Pipeline> {
+        let all = Slice {
+            offset: 0,
+            limit: 100,
+        };
+        let page = self
+            .ci
+            .list_pipelines(&self.access(), Default::default(), all)
+            .await;
+        page.unwrap().items
+    }
+
+    /// Returns each job's name and status in the order in which they were made, all tries.
+    pub(crate) async fn statuses(&self) -> String {
+        let mut jobs = self.jobs().await;
+        jobs.sort_by_key(|it| it.id);
+        let text = |it: &Job| match it.failure_reason() {
+            Some(reason) => format!("{}:{}({})", it.name, it.status().label(), reason.label()),
+            None => format!("{}:{}", it.name, it.status().label()),
+        };
+        jobs.iter().map(text).collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) async fn jobs(&self) -> Vec<Job> {
+        let all = Slice {
+            offset: 0,
+            limit: 1000,
+        };
+        let filter = JobFilter {
+            include_retried: true,
+            ..JobFilter::default()
+        };
+        self.ci
+            .list_jobs(&self.access(), filter, all)
+            .await
+            .unwrap()
+            .items
+    }
+
+    /// Returns the newest pipeline's status.
+    pub(crate) async fn status(&self) -> &'static str {
+        self.pipelines().await[0].status.label()
+    }
+
+    /// Returns the kinds and subjects of all events after the pushes.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let events: Result<Vec<Event>, rave_store::Error> = self
+            .ci
+            .db
+            .read("test_events", |tx| tx.events_after(0, &[], 1000))
+            .await;
+        let events = events
+            .unwrap()
+            .into_iter()
+            .filter(|it| it.what.kind != EventKind::PushReceived);
+        let status = |it: &Event| {
+            it.what.payload["status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        events
+            .map(|it| {
+                format!(
+                    "{} {} {}",
+                    it.what.kind.label(),
+                    it.what.subject,
+                    status(&it)
+                )
+            })
+            .collect()
+    }
+}
+
+/// Fails a test that would hang.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .expect("this happens soon")
+}
+
+/// Asks until the answer is yes, with a deadline.
+pub(crate) async fn until(mut ask: impl AsyncFnMut() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    soon(async {
+        while !ask().await {
+            ticks.tick().await;
+        }
+    })
+    .await;
+}
