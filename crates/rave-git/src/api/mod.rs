@@ -5,6 +5,7 @@ mod branches;
 mod commits;
 mod compare;
 mod files;
+mod project_shape;
 mod projects;
 mod protection;
 mod shapes;

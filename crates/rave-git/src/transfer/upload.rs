@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -38,16 +39,24 @@ pub(crate) async fn upload_pack(
     let permit = git.uploads.clone().acquire_owned().await;
     let permit = permit.expect("the semaphore is never closed");
     let (mut group, pieces) = child::start(&mut command, service.command())?;
+    let broken = Arc::new(AtomicBool::new(false));
     if let Some(stdin) = group.child().stdin.take() {
-        let body = RequestBody::new(&parts.headers, body);
+        let (body, broken) = (RequestBody::new(&parts.headers, body), broken.clone());
+        let mut stdin = stdin;
         git.tasks.spawn(async move {
-            // The child sees a request that ends too early, says so, and ends.
-            if let Err(error) = feed(body, stdin).await {
+            if let Err(error) = feed(body, &mut stdin).await {
                 tracing::debug!(error = %rave_http::error::chain(&error), "a fetch broke off");
+                broken.store(true, Ordering::Release);
             }
+            // Only now the child sees a request that ends too early, and ends.
+            drop(stdin);
         });
     }
-    let body = answer(&git, service.command(), group, pieces, Bytes::new(), permit).await?;
+    let body = answer(&git, service.command(), group, pieces, Bytes::new(), permit).await;
+    let body = body.map_err(|error| match broken.load(Ordering::Acquire) {
+        true => HttpError::bad_request("The request's body cannot be read."),
+        false => error,
+    })?;
     Ok(finish(
         body.into_response(),
         &service.content_type("result"),
@@ -55,7 +64,7 @@ pub(crate) async fn upload_pack(
 }
 
 /// Copies a request's body into a child.
-async fn feed(mut body: RequestBody, mut stdin: ChildStdin) -> Result<(), BodyError> {
+async fn feed(mut body: RequestBody, stdin: &mut ChildStdin) -> Result<(), BodyError> {
     while let Some(piece) = body.next().await? {
         if stdin.write_all(&piece).await.is_err() {
             // The child has seen enough, or has ended; its output tells.
