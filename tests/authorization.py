@@ -15,6 +15,7 @@ _ROUTES = [
     (
         "yes yes yes yes yes",
         """
+        GET /
         GET /-/assets/{version}/{name}
         GET /-/health
         GET /-/liveness
@@ -31,6 +32,7 @@ _ROUTES = [
     (
         "401 401 401 401 401",
         """
+        GET /api/v4/job
         POST /-/login
     """,
     ),
@@ -45,6 +47,7 @@ _ROUTES = [
     (
         "login yes yes yes yes",
         """
+        GET /-/projects/new
         GET /-/groups/new
         GET /-/user_settings/password
         GET /-/user_settings/personal_access_tokens
@@ -53,6 +56,9 @@ _ROUTES = [
     (
         "401 yes yes yes yes",
         """
+        POST /-/projects/new
+        GET /api/v4/runners
+        POST /api/v4/user/runners
         POST /-/groups/new
         POST /-/user_settings/password
         POST /-/user_settings/personal_access_tokens
@@ -63,12 +69,17 @@ _ROUTES = [
         GET /api/v4/user
         GET /api/v4/users
         GET /api/v4/users/{id}
-        GET /api/v4/users/{id}/projects
         GET /api/v4/version
         POST /api/v4/groups
         POST /api/v4/projects
         POST /api/v4/user/personal_access_tokens
     """,
+    ),
+    (
+        "absent yes yes yes yes",
+        """
+        GET /api/v4/users/{id}/projects
+        """,
     ),
     # Somebody else's tokens.
     (
@@ -89,17 +100,12 @@ _ROUTES = [
     (
         "login absent absent absent yes",
         """
-        GET /-/admin/runners
         GET /-/admin/users
     """,
     ),
     (
         "401 absent absent absent yes",
         """
-        POST /-/admin/runners
-        POST /-/admin/runners/{runner}/delete
-        POST /-/admin/runners/{runner}/pause
-        POST /-/admin/runners/{runner}/resume
         POST /-/admin/users
         POST /-/admin/users/{id}/block
         POST /-/admin/users/{id}/invite
@@ -107,14 +113,80 @@ _ROUTES = [
     """,
     ),
     (
+        "login 403 403 403 yes",
+        """
+        GET /-/admin/runners
+        """,
+    ),
+    (
         "401 403 403 403 yes",
         """
+        POST /-/admin/runners
+        POST /-/admin/runners/{runner}/delete
+        POST /-/admin/runners/{runner}/pause
+        POST /-/admin/runners/{runner}/resume
         GET /api/v4/users/{id}/memberships
         POST /api/v4/users
         POST /api/v4/users/{id}/block
         POST /api/v4/users/{id}/personal_access_tokens
         POST /api/v4/users/{id}/unblock
     """,
+    ),
+    # Somebody else's namespace, and all runners.
+    (
+        "401 403 403 403 yes",
+        """
+        GET /api/v4/runners/all
+        """,
+    ),
+    # Runners and jobs speak for themselves, by tokens of their own. People's tokens mean nothing here.
+    (
+        "403 403 403 403 403",
+        """
+        POST /api/v4/jobs/request
+        PUT /api/v4/jobs/{job}
+        GET /api/v4/jobs/{job}/artifacts
+        POST /api/v4/jobs/{job}/artifacts
+        POST /api/v4/jobs/{job}/artifacts/authorize
+        PATCH /api/v4/jobs/{job}/trace
+        DELETE /api/v4/runners
+        DELETE /api/v4/runners/managers
+        POST /api/v4/runners/reset_authentication_token
+        POST /api/v4/runners/verify
+        """,
+    ),
+    # A project's runner.
+    (
+        "401 absent absent yes yes",
+        """
+        GET /api/v4/runners/{runner}
+        PUT /api/v4/runners/{runner}
+        DELETE /api/v4/runners/{runner}
+        GET /api/v4/runners/{runner}/managers
+        POST /api/v4/runners/{runner}/reset_authentication_token
+        """,
+    ),
+    # Groups' pages.
+    (
+        "login hidden yes yes yes",
+        """
+        GET /-/groups/{id}/members
+        """,
+    ),
+    (
+        "401 hidden 403 403 yes",
+        """
+        POST /-/groups/{id}/members
+        POST /-/groups/{id}/members/{user}/remove
+        POST /-/groups/{id}/members/{user}/update
+        POST {project}/-/settings/delete
+        """,
+    ),
+    (
+        "absent absent yes yes yes",
+        """
+        GET /api/v4/namespaces/{id}
+        """,
     ),
     # Groups.
     (
@@ -143,6 +215,19 @@ _ROUTES = [
     (
         "hidden hidden yes yes yes",
         """
+        GET /api/v4/projects/{id}/ci/lint
+        GET /api/v4/projects/{id}/jobs
+        GET /api/v4/projects/{id}/jobs/artifacts/{ref}/download
+        GET /api/v4/projects/{id}/jobs/artifacts/{ref}/raw/{*path}
+        GET /api/v4/projects/{id}/jobs/{job}
+        GET /api/v4/projects/{id}/jobs/{job}/artifacts
+        GET /api/v4/projects/{id}/jobs/{job}/artifacts/{*path}
+        GET /api/v4/projects/{id}/jobs/{job}/trace
+        GET /api/v4/projects/{id}/pipelines
+        GET /api/v4/projects/{id}/pipelines/latest
+        GET /api/v4/projects/{id}/pipelines/{pipeline}
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/bridges
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/jobs
         GET /api/v4/projects/{id}
         GET /api/v4/projects/{id}/members
         GET /api/v4/projects/{id}/members/all
@@ -172,6 +257,14 @@ _ROUTES = [
     (
         "login hidden yes yes yes",
         """
+        GET {project}/-/blob/{*rest}
+        GET {project}/-/branches
+        GET {project}/-/commit/{sha}
+        GET {project}/-/commits
+        GET {project}/-/commits/{*rest}
+        GET {project}/-/raw/{*rest}
+        GET {project}/-/tags
+        GET {project}/-/tree/{*rest}
         GET {project}/-/jobs
         GET {project}/-/jobs/{job}
         GET {project}/-/jobs/{job}/artifacts/browse
@@ -192,6 +285,13 @@ _ROUTES = [
         POST {project}.git/git-upload-pack
     """,
     ),
+    # Where a user or a group may be as well.
+    (
+        "login absent yes yes yes",
+        """
+        GET {project}
+        """,
+    ),
     # Projects: who may write.
     (
         "401 absent 403 yes yes",
@@ -202,12 +302,20 @@ _ROUTES = [
     (
         "login hidden 403 yes yes",
         """
+        GET {project}/-/settings
         GET {project}/-/pipelines/new
     """,
     ),
     (
         "401 hidden 403 yes yes",
         """
+        DELETE /api/v4/projects/{id}/members/{user}
+        POST {project}/-/branches
+        POST {project}/-/branches/delete
+        POST {project}/-/settings
+        POST {project}/-/settings/archive
+        POST {project}/-/settings/protected_branches
+        POST {project}/-/settings/protected_branches/remove
         POST {project}/-/jobs/{job}/cancel
         POST {project}/-/jobs/{job}/erase
         POST {project}/-/jobs/{job}/play
@@ -220,11 +328,23 @@ _ROUTES = [
     (
         "hidden hidden 403 yes yes",
         """
+        POST /api/v4/projects/{id}/ci/lint
+        POST /api/v4/projects/{id}/pipeline
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
+        GET /api/v4/projects/{id}/runners
+        DELETE /api/v4/projects/{id}/artifacts
+        POST /api/v4/projects/{id}/pipelines/{pipeline}/cancel
+        POST /api/v4/projects/{id}/pipelines/{pipeline}/retry
+        POST /api/v4/projects/{id}/jobs/{job}/artifacts/keep
+        POST /api/v4/projects/{id}/jobs/{job}/cancel
+        POST /api/v4/projects/{id}/jobs/{job}/erase
+        POST /api/v4/projects/{id}/jobs/{job}/play
+        POST /api/v4/projects/{id}/jobs/{job}/retry
+        DELETE /api/v4/projects/{id}/jobs/{job}/artifacts
         PUT /api/v4/projects/{id}
         POST /api/v4/projects/{id}/archive
         POST /api/v4/projects/{id}/members
         PUT /api/v4/projects/{id}/members/{user}
-        DELETE /api/v4/projects/{id}/members/{user}
         GET /api/v4/projects/{id}/protected_branches
         POST /api/v4/projects/{id}/protected_branches
         GET /api/v4/projects/{id}/protected_branches/{name}
@@ -234,6 +354,7 @@ _ROUTES = [
         DELETE /api/v4/projects/{id}/repository/branches/{branch}
         POST /api/v4/projects/{id}/repository/tags
         DELETE /api/v4/projects/{id}/repository/tags/{tag}
+        DELETE /api/v4/projects/{id}/pipelines/{pipeline}
         POST /api/v4/projects/{id}/unarchive
     """,
     ),

@@ -13,7 +13,7 @@ from harness.server import BINARY, Server
 from harness.world import Project, World, unique
 
 ENGINES = ("sqlite", "postgres")
-LOG_LINES = 60
+LOG_LINES = 30
 
 
 def pytest_sessionstart() -> None:

@@ -9,9 +9,8 @@ from gitlab.exceptions import (
     GitlabAuthenticationError,
     GitlabCreateError,
     GitlabDeleteError,
+    GitlabError,
     GitlabGetError,
-    GitlabHttpError,
-    GitlabJobCancelError,
 )
 from harness import secrets
 from harness.gate import Gates
@@ -112,7 +111,7 @@ def test_repository(project: Project) -> None:
     assert (one.message.strip(), one.author_name, one.author_email, one.short_id) == ("First\n\nWith a body", "Ada", "ada@example.org", first[:8])
     assert one.web_url == f"{project.url}/-/commit/{first}"
     assert gl.commits.get("v1.0").id == first and gl.commits.get("main").id == second
-    assert [it.id for it in gl.commits.list(path="README.md", get_all=True)] == [first]
+    assert [it.id for it in gl.commits.list(query_parameters={"path": "README.md"}, get_all=True)] == [first]
     diff = gl.commits.get(second).diff(get_all=True)
     assert [(it["old_path"], it["new_path"], it["new_file"]) for it in diff] == [("src/main.c", "src/main.c", False)]
     assert "-int main;\n+int main(void);" in diff[0]["diff"]
@@ -173,8 +172,7 @@ def test_pipelines_and_jobs(project: Project) -> None:
     job.delete_artifacts()
     with pytest.raises(GitlabGetError):
         run.job("work").artifacts()
-    with pytest.raises((GitlabJobCancelError, GitlabHttpError)):
-        run.job("work").cancel()
+    assert run.job("work").cancel()["status"] == "success", "what has ended stays as it is"
     retried = job.retry()
     assert retried["name"] == "work" and retried["id"] != job.id
     run.end("success")
@@ -267,7 +265,8 @@ def test_groups_and_members(world: World) -> None:
     with pytest.raises(GitlabGetError):
         friend.gitlab.projects.get(app.id)
     group.members.create({"user_id": friend.id, "access_level": 30})
-    assert friend.gitlab.projects.get(app.id).permissions["group_access"]["access_level"] == 30
+    access = friend.gitlab.projects.get(app.id).permissions
+    assert max(it["access_level"] for it in access.values() if it) == 30
     assert {it.username: it.access_level for it in app.members_all.list(get_all=True)} == {owner.username: 50, friend.username: 30}
     app.members.create({"user_id": friend.id, "access_level": 40})
     member = app.members.get(friend.id)
@@ -289,7 +288,7 @@ def test_groups_and_members(world: World) -> None:
 def test_nobody_raises_themselves(world: World, project: Project) -> None:
     maintainer = project.member("maintainer", 40)
     mine = project.as_(maintainer)
-    with pytest.raises(GitlabHttpError) as refused:
+    with pytest.raises(GitlabError) as refused:
         member = mine.members.get(maintainer.id)
         member.access_level = 50
         member.save()
@@ -323,5 +322,5 @@ def test_jobs_are_played_and_canceled(project: Project, gates: Gates) -> None:
     gates.wait_for_arrival(word)
     assert run.job("manual").cancel()["status"] in ("canceling", "canceled")
     run.wait_for_job("manual", "canceled")
-    with pytest.raises(GitlabHttpError):
+    with pytest.raises(GitlabError):
         run.job("manual").play()

@@ -43,6 +43,22 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
+@dataclass
+class Running:
+    """A git command under way."""
+
+    command: str
+    process: subprocess.Popen[bytes]
+
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def end(self, timeout: float = LIMIT_SECS) -> Done:
+        """Waits for its end."""
+        out, err = self.process.communicate(timeout=timeout)
+        return Done(self.command, self.process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
 class Work:
     """A directory in which git works."""
 
@@ -70,11 +86,11 @@ class Work:
         """Runs git, which must succeed, and returns what it printed."""
         return self.try_git(*arguments, **options).must_succeed().out.strip()
 
-    def start(self, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **env: str) -> "Running":
         """Starts git and lets it run."""
-        return subprocess.Popen(
-            ["git", *arguments], cwd=self.directory, env={**self.env, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(["git", *arguments], cwd=self.directory, env={**self.env, **env}, **streams)
+        return Running(" ".join(["git", *arguments]), process)
 
     def commit(self, files: dict[str, str | bytes], message: str = "Change things") -> str:
         """Writes files, commits everything and returns the commit."""

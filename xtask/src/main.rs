@@ -8,15 +8,25 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// The layers, the lowest first. A crate depends on crates of lower layers only, never on its neighbours.
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &["rave-core", "rave-ci-lang"]),
-    ("store, blob, http", &["rave-store", "rave-blob", "rave-http"]),
-    ("parts", &["rave-auth", "rave-git", "rave-ci", "rave-runner"]),
+    (
+        "store, blob, http",
+        &["rave-store", "rave-blob", "rave-http"],
+    ),
+    (
+        "parts",
+        &["rave-auth", "rave-git", "rave-ci", "rave-runner"],
+    ),
     ("binary", &["rave"]),
 ];
 
 /// Crates for tests alone, which nothing but tests may depend on, and this one.
 const OUTSIDE: &[&str] = &["rave-testkit", "xtask"];
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a command")]
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command"
+)]
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("layers") => match layers() {
@@ -34,14 +44,19 @@ fn main() -> ExitCode {
             }
         },
         _ => {
-            eprintln!("usage: cargo xtask layers    check the crates' dependencies against ARCHITECTURE.md");
+            eprintln!(
+                "usage: cargo xtask layers    check the crates' dependencies against ARCHITECTURE.md"
+            );
             ExitCode::from(2)
         }
     }
 }
 
 fn layers() -> anyhow::Result<Vec<String>> {
-    let metadata = MetadataCommand::new().no_deps().exec().context("cannot read the workspace")?;
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .context("cannot read the workspace")?;
     let packages = metadata.workspace_packages();
     let names: Vec<&str> = packages.iter().map(|it| it.name.as_str()).collect();
     let mut mistakes = Vec::new();
@@ -51,10 +66,15 @@ fn layers() -> anyhow::Result<Vec<String>> {
             continue;
         }
         let Some(own) = layer(name) else {
-            mistakes.push(format!("{name} has no layer: give it one in xtask and in ARCHITECTURE.md"));
+            mistakes.push(format!(
+                "{name} has no layer: give it one in xtask and in ARCHITECTURE.md"
+            ));
             continue;
         };
-        let inside = package.dependencies.iter().filter(|it| names.contains(&it.name.as_str()));
+        let inside = package
+            .dependencies
+            .iter()
+            .filter(|it| names.contains(&it.name.as_str()));
         for dependency in inside.filter(|it| it.kind != DependencyKind::Development) {
             mistakes.extend(judge(name, own, &dependency.name));
         }
@@ -70,11 +90,17 @@ fn layer(name: &str) -> Option<usize> {
 fn judge(name: &str, own: usize, dependency: &str) -> Option<String> {
     match layer(dependency) {
         Some(other) if other < own => None,
-        Some(other) if other == own => {
-            Some(format!("{name} depends on its neighbour {dependency} (layer {}): use a port in rave-core", LAYERS[own].0))
-        }
-        Some(other) => Some(format!("{name} (layer {}) depends upwards on {dependency} (layer {})", LAYERS[own].0, LAYERS[other].0)),
-        None => Some(format!("{name} depends on {dependency}, which is for tests alone")),
+        Some(other) if other == own => Some(format!(
+            "{name} depends on its neighbour {dependency} (layer {}): use a port in rave-core",
+            LAYERS[own].0
+        )),
+        Some(other) => Some(format!(
+            "{name} (layer {}) depends upwards on {dependency} (layer {})",
+            LAYERS[own].0, LAYERS[other].0
+        )),
+        None => Some(format!(
+            "{name} depends on {dependency}, which is for tests alone"
+        )),
     }
 }
 
@@ -84,8 +110,14 @@ mod tests {
 
     #[test]
     fn only_downward_dependencies_are_right() {
-        let wrong = |name: &str, dependency: &str| judge(name, layer(name).expect("known"), dependency).is_some();
-        assert!(!wrong("rave-git", "rave-core") && !wrong("rave", "rave-ci") && !wrong("rave-ci", "rave-ci-lang"));
+        let wrong = |name: &str, dependency: &str| {
+            judge(name, layer(name).expect("known"), dependency).is_some()
+        };
+        assert!(
+            !wrong("rave-git", "rave-core")
+                && !wrong("rave", "rave-ci")
+                && !wrong("rave-ci", "rave-ci-lang")
+        );
         assert!(wrong("rave-git", "rave-ci"), "neighbours");
         assert!(wrong("rave-core", "rave-store"), "upwards");
         assert!(wrong("rave-store", "rave-http"), "neighbours below");

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::cache::Caches;
 use crate::client::{Client, ClientError, chain};
@@ -140,10 +141,13 @@ async fn poll(
             Ok(Some((job, live))) => {
                 (failures, refusals, at_once) = (0, 0, 0);
                 let (shared, abort) = (shared.clone(), abort.child_token());
-                jobs.spawn(async move {
+                let trace = job.trace().map(|it| it.trace_id());
+                let span = tracing::info_span!("job", job.id = job.id, trace.id = trace);
+                let work = async move {
                     Box::pin(job::run(&shared, job, slot.number, live, abort)).await;
                     drop(slot);
-                });
+                };
+                jobs.spawn(work.instrument(span));
             }
             Ok(None) => {
                 (failures, refusals) = (0, 0);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rave_core::trace::TraceContext;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Reads `null` as the type's default.
@@ -136,6 +137,14 @@ pub(crate) struct Job {
     pub(crate) features: JobFeatures,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) hooks: Vec<Hook>,
+}
+
+impl Job {
+    /// Returns the trace that the job's pipeline belongs to, if the server says so.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        let found = self.variables.iter().find(|it| it.key == "TRACEPARENT");
+        TraceContext::parse(&found?.value)
+    }
 }
 
 impl fmt::Debug for Job {

@@ -78,12 +78,9 @@ pub(crate) fn full_user(shared: &Shared, user: &User, namespace: Option<i64>) ->
         "namespace_id": namespace,
         "created_by": null,
         "note": null,
+        "is_admin": user.admin,
     });
-    let mut all = join(public_user(shared, user), more);
-    if user.admin {
-        all["is_admin"] = true.into();
-    }
-    all
+    join(public_user(shared, user), more)
 }
 
 pub(crate) fn member(shared: &Shared, member: &Member, for_admin: bool) -> Value {

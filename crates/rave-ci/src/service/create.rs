@@ -41,7 +41,11 @@ struct Draft {
 
 impl Ci {
     /// Deals with a push that the event log tells of. May be called again for the same event.
-    #[tracing::instrument(skip_all, name = "push", fields(event.id = %event.id, project.id = event.what.project.map(|it| it.0)))]
+    #[tracing::instrument(skip_all, name = "push", fields(
+        event.id = %event.id,
+        project.id = event.what.project.map(|it| it.0),
+        trace.id = event.what.trace.map(|it| it.trace_id())
+    ))]
     pub(crate) async fn handle_push(&self, event: &Event) -> Result<(), CiError> {
         let id = event.id.to_string();
         let key = id.clone();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::error::GitError;
 use crate::git::child::Group;
@@ -188,6 +189,7 @@ impl Runner {
             command.stdin(Stdio::piped());
         }
         let _permit = self.permit().await;
+        let span = tracing::info_span!("git", git.command = name);
         let mut group = Group::spawn(&mut command).map_err(failed)?;
         let child = group.child();
         let (stdin, stdout, stderr) =
@@ -212,6 +214,7 @@ impl Runner {
             let status = group.wait().await?;
             Ok((stdout, false, status.success(), status.to_string(), stderr))
         };
+        let read = read.instrument(span);
         let (stdout, truncated, success, status, stderr) = tokio::time::timeout(deadline, read)
             .await
             .map_err(|_| GitError::Deadline {

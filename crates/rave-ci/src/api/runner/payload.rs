@@ -60,7 +60,7 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         },
         "git_info": git_info(config, assigned, &variables),
         "runner_info": { "timeout": timeout },
-        "steps": steps(plan, job.allow_failure, timeout),
+        "steps": steps(plan, timeout),
         "image": plan.image.as_ref().map(image),
         "services": [],
         "artifacts": artifacts(plan),
@@ -136,13 +136,14 @@ fn variable(it: &Variable) -> Value {
     })
 }
 
-fn steps(plan: &JobPlan, allow_failure: bool, timeout: i64) -> Vec<Value> {
+/// A step that may fail does not fail its job. That the job may fail is the pipeline's concern alone.
+fn steps(plan: &JobPlan, timeout: i64) -> Vec<Value> {
     let mut steps = vec![json!({
         "name": "script",
         "script": plan.script,
         "timeout": timeout,
         "when": "on_success",
-        "allow_failure": allow_failure,
+        "allow_failure": false,
     })];
     if !plan.after_script.is_empty() {
         steps.push(json!({
