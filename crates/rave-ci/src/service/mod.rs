@@ -42,6 +42,8 @@ pub struct Ci {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<CiConfig>,
     pub(crate) queue: Queue,
+    /// Wakes the worker of due jobs when some became due without an event.
+    pub(crate) due: tokio::sync::Notify,
     pub(crate) logs: LogSignal,
     pub(crate) metrics: CiMetrics,
     /// Work that must outlive the request that began it; [`Ci::run_workers`] waits for it.
@@ -67,6 +69,7 @@ impl Ci {
             clock,
             config: Arc::new(config),
             queue: Queue::new(),
+            due: tokio::sync::Notify::new(),
             logs: LogSignal::new(),
             metrics: CiMetrics::default(),
             tasks: TaskTracker::new(),

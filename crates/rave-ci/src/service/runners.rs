@@ -21,7 +21,8 @@ pub(crate) struct RunnerDetails {
 }
 
 impl Ci {
-    /// Makes sure that the runner inside this server exists, by the token that it will present.
+    /// Makes sure that the runner inside this server exists, by the token that it will present. To be called before it
+    /// asks for jobs: those that it had when the server last ended died with it, and need not wait to be found lost.
     ///
     /// # Errors
     /// When the database fails.
@@ -40,11 +41,16 @@ impl Ci {
             },
             creator: None,
         };
-        self.db
+        let id: Result<RunnerId, rave_store::Error> = self
+            .db
             .write("ci_embedded_runner", move |tx| {
-                store::runner::insert(tx, digest.as_str(), &new)
+                let id = store::runner::insert(tx, digest.as_str(), &new)?;
+                store::job::orphan(tx, id)?;
+                Ok(id)
             })
-            .await
+            .await;
+        self.due.notify_one();
+        id
     }
 
     /// Makes a runner. Returns its token, which is shown once. The caller has checked who may.

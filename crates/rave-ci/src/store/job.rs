@@ -530,8 +530,16 @@ pub(crate) fn next_due(tx: &mut Tx<'_>) -> Result<Option<Timestamp>, Error> {
 
 /// Gives runners that work until `until` to speak, because the server itself was away.
 pub(crate) fn forgive(tx: &mut Tx<'_>, until: Timestamp) -> Result<u64, Error> {
-    let sql = "UPDATE ci_job SET due_at = $1 WHERE due_at < $1 AND status IN ('assigned', 'running', 'canceling')";
+    let sql = "UPDATE ci_job SET due_at = $1 WHERE due_at < $1 AND contact_at > 0
+               AND status IN ('assigned', 'running', 'canceling')";
     tx.execute(sql, params![until])
+}
+
+/// Counts a runner's jobs as silent since ever: what worked on them is known to be gone.
+pub(crate) fn orphan(tx: &mut Tx<'_>, runner: RunnerId) -> Result<u64, Error> {
+    let sql = "UPDATE ci_job SET contact_at = 0, due_at = 0
+               WHERE runner_id = $1 AND status IN ('assigned', 'running', 'canceling')";
+    tx.execute(sql, params![runner.0])
 }
 
 /// Sets when somebody has to look at a job again.

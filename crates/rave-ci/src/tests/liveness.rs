@@ -12,6 +12,7 @@ on_both_engines!(
     an_assignment_without_a_word_is_released,
     a_lost_runner_loses_no_job,
     an_absent_server_blames_nobody,
+    jobs_of_the_embedded_runner_die_with_the_server,
     a_job_that_never_ends_is_ended,
     logs_move_to_the_blob_store,
 );
@@ -144,4 +145,25 @@ async fn logs_move_to_the_blob_store(place: Place) {
         .get(&format!("/projects/1/jobs/{}/trace", job["id"]))
         .await;
     assert_eq!(&trace.body[..], text.as_bytes());
+}
+
+async fn jobs_of_the_embedded_runner_die_with_the_server(place: Place) {
+    let world = World::new(place, "a:\n  script: [x]\nb:\n  script: [x]\n").await;
+    world.push(&[]).await;
+    let token = rave_core::secret::Secret::new("glrt-embedded");
+    world.ci.ensure_embedded_runner(&token).await.unwrap();
+    let job = world.start(token.expose()).await;
+    let other = world.runner(json!({})).await;
+    world.start(&other).await;
+    // The server is killed and starts again a little later.
+    world.clock.advance(2_000);
+    world.ci.ensure_embedded_runner(&token).await.unwrap();
+    let mut due = DueJobs::new(world.ci.clone());
+    due.step().await.unwrap();
+    assert_eq!(
+        world.statuses().await,
+        "a:failed(no_updates_running) b:running a:pending"
+    );
+    assert_eq!(world.put_state(&job, "running").await.status, 403);
+    assert_eq!(world.take(token.expose()).await["job_info"]["name"], "a");
 }

@@ -148,6 +148,7 @@ impl Worker for DueJobs {
         tokio::select! {
             // An earlier time may have come up.
             () = self.signal.changed() => {}
+            () = self.ci.due.notified() => {}
             () = tokio::time::sleep(until_next) => {}
         }
     }

@@ -25,12 +25,12 @@ pub(crate) async fn append(
 ) -> Result<Response, HttpError> {
     let job = path.job()?;
     let token = token_of(&headers, "job-token", None);
-    let start = start_of(&headers)
-        .ok_or_else(|| HttpError::bad_request("400 Bad request - Missing header Content-Range"))?;
     let mut held = match access(&ci, job, &token).await? {
         Access::Open(held) => held,
         Access::Closed(held) => return Ok(closed(held.as_ref())),
     };
+    let start = start_of(&headers)
+        .ok_or_else(|| HttpError::bad_request("400 Bad request - Missing header Content-Range"))?;
     if matches!(held.state, JobState::Assigned { .. }) {
         // A log is a first word too. If another word came first, the job runs all the same.
         match ci.hear(&held, Word::Working).await {
