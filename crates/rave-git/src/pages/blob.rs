@@ -45,6 +45,7 @@ pub(super) async fn blob(
     let this = place.href(&page, project, "blob", &place.path);
     let shown = show(&page, &reading, &place, view, &raw).await?;
     let content = html! {
+        h1.visually-hidden { (place.path) " at " (place.name) }
         div.row.toolbar.wide { (pieces::branch_menu(&page, &reading, &place, "tree").await?) (place.crumbs(&page, project)) }
         section.card.file {
             header.row {

@@ -76,6 +76,7 @@ async fn show(
     let commits = history::walk(&git.runner, &reading.path, &place.commit, &walk).await?;
     let badges = pieces::badges(reading, access, &commits).await?;
     let content = html! {
+        h1.visually-hidden { "Commits of " (place.name) }
         div.row.toolbar {
             (pieces::branch_menu(page, reading, place, "commits").await?)
             @if !place.path.is_empty() { (place.crumbs(page, project)) }

@@ -28,7 +28,11 @@ pub(super) async fn tree(
 ) -> Result<Response, HttpError> {
     let reading = Reading::open(&git, &access).await?;
     let place = Place::find(&reading, &rest).await?;
-    let content = listing(&page, &reading, &access, &place).await?;
+    let listing = listing(&page, &reading, &access, &place).await?;
+    let content = html! {
+        h1.visually-hidden { (place.path) " at " (place.name) }
+        (listing)
+    };
     let title = format!(
         "{} at {} · {}",
         place.path, place.name, reading.project.path
