@@ -62,7 +62,10 @@ pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<ExitCode> {
             .issue_token(&args.user, &args.name, &args.scopes, Some(expires_at))
             .await;
         base.db.close().await;
-        token.map_err(anyhow::Error::from)
+        token.map_err(|error| {
+            let hint = "name an existing user with --user; the first administrator is root";
+            hinted(format!("cannot make a token for {}", args.user), hint, Some(error.into()))
+        })
     })?;
     println!("{}", token.expose());
     Ok(ExitCode::SUCCESS)
