@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+pytest.register_assert_rewrite("harness")
+
 from harness import server as server_module
 from harness.gate import Gates
 from harness.postgres import Postgres
