@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Executor, Overrides};
-use crate::{demo, failure, runner, token, up, wiring};
+use crate::{demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
 #[derive(Debug, Parser)]
@@ -150,6 +150,7 @@ impl From<ExecutorArg> for Executor {
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
+    memory::return_large_pieces();
     let result = match Cli::parse().command {
         // These two are started for every push and job: they need no runtime.
         Command::Hook { name } => return rave_git::hook_main(&name),

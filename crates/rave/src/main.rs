@@ -8,6 +8,7 @@ mod data_dir;
 mod demo;
 mod failure;
 mod logging;
+mod memory;
 mod runner;
 mod terminal;
 mod token;

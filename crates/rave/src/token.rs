@@ -64,7 +64,11 @@ pub(crate) fn create(args: &CreateArgs) -> anyhow::Result<ExitCode> {
         base.db.close().await;
         token.map_err(|error| {
             let hint = "name an existing user with --user; the first administrator is root";
-            hinted(format!("cannot make a token for {}", args.user), hint, Some(error.into()))
+            hinted(
+                format!("cannot make a token for {}", args.user),
+                hint,
+                Some(error.into()),
+            )
         })
     })?;
     println!("{}", token.expose());
