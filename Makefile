@@ -14,8 +14,9 @@ help: ## Show the targets
 
 demo: ## Build, start a server, and watch a real project being pushed, built, tested and released
 	@scripts/need build demo
-	cargo build --release --package rave
-	$(RELEASE) demo $(DEMO_ARGS)
+	@echo "Building RAVE; the first time takes about two minutes on two CPUs"
+	cargo build --profile $(PROFILE) --package rave
+	$(BINARY) demo $(DEMO_ARGS)
 
 build: ## Build the binary for development
 	@scripts/need build
