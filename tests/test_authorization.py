@@ -1,7 +1,9 @@
 """Walks every route of the binary as everyone, against a private project. The expected answers are in `authorization.py`."""
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import requests
@@ -31,8 +33,8 @@ def all_routes(server: Server) -> list[tuple[str, str]]:
     return [(it["method"], it["path"]) for it in json.loads(done.stdout)]
 
 
-def test_the_table_has_every_route_and_no_other(server: Server) -> None:
-    routes = all_routes(server)
+def test_the_table_has_every_route_and_no_other(world: World) -> None:
+    routes = all_routes(world.server)
     assert len(routes) == len(set(routes)) and len(routes) > 100
     missing, stale = set(routes) - TABLE.keys(), TABLE.keys() - set(routes)
     assert not missing, "routes without an expectation: " + ", ".join(sorted(" ".join(it) for it in missing))
@@ -51,6 +53,13 @@ class Stage:
     clients: dict[str, requests.Session]
     values: dict[str, str]
     spare: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def world(engine: str, scratch: Path, database: Callable[[], str | None]) -> Iterator[World]:
+    """A server of its own: the walk tries so many wrong passwords that nobody else could sign in for a while."""
+    with Server(scratch / unique(f"walk-{engine}"), database()) as server:
+        yield World(server.start(), scratch)
 
 
 @pytest.fixture(scope="module")

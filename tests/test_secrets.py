@@ -1,5 +1,7 @@
 """No secret is ever logged. Marked to run last, so that it searches what all other tests left behind."""
 
+import subprocess
+
 import pytest
 import requests
 from harness import secrets
@@ -38,4 +40,8 @@ def test_secrets_at_rest_are_private(world: World) -> None:
         if path.is_file() and path.suffix in (".db", ".db-wal", ".json", ".toml", ".log"):
             content = path.read_bytes()
             shown += [str(path) for secret in plain if secret in content]
+    if url := world.server.env.get("RAVE_DATABASE_URL"):
+        dumped = subprocess.run(["pg_dump", url], capture_output=True, check=True, timeout=60).stdout
+        assert b"auth_token" in dumped
+        shown += [f"{url} holds a secret" for secret in plain if secret in dumped]
     assert shown == []
