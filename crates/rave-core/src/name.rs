@@ -14,9 +14,33 @@ pub struct InvalidName {
 
 /// First segments of addresses that the server keeps for itself: no user or group may have such a name.
 pub const RESERVED_ROOTS: &[&str] = &[
-    "admin", "api", "assets", "dashboard", "explore", "favicon.ico", "groups", "health", "help", "hooks", "jwt", "login", "logout",
-    "metrics", "oauth", "profile", "projects", "public", "robots.txt", "search", "sitemap.xml", "snippets", "static", "uploads",
-    "users", "v2", "webhook",
+    "admin",
+    "api",
+    "assets",
+    "dashboard",
+    "explore",
+    "favicon.ico",
+    "groups",
+    "health",
+    "help",
+    "hooks",
+    "jwt",
+    "login",
+    "logout",
+    "metrics",
+    "oauth",
+    "profile",
+    "projects",
+    "public",
+    "robots.txt",
+    "search",
+    "sitemap.xml",
+    "snippets",
+    "static",
+    "uploads",
+    "users",
+    "v2",
+    "webhook",
 ];
 
 macro_rules! checked_text {
