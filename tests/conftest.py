@@ -1,6 +1,5 @@
 """Fixtures: a shared server per database engine, and servers of one's own for tests that break them."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ pytest.register_assert_rewrite("harness")
 from harness import server as server_module
 from harness.gate import Gates
 from harness.postgres import Postgres
-from harness.server import BINARY, Server
+from harness.server import BINARY, Server, remove
 from harness.world import Project, World, unique
 
 ENGINES = ("sqlite", "postgres")
@@ -35,7 +34,7 @@ def scratch() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="rave-e2e-"))
     directory.chmod(0o755)
     yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    remove(directory)
 
 
 @pytest.fixture(scope="session")

@@ -187,3 +187,12 @@ def test_pipelines_events_and_jobs_agree(world: World) -> None:
     assert {key: single[key] for key in listed} == listed, json.dumps([listed, single], indent=1, default=str)
     jobs = run.project.gitlab.jobs.list(get_all=True)
     assert [it.id for it in jobs] == [run.job("work").id] and jobs[0].pipeline["id"] == run.id
+
+
+def test_of_many_branches_in_one_push_the_first_few_get_pipelines(world: World) -> None:
+    project = world.project()
+    project.work.commit({".gitlab-ci.yml": ONE_JOB})
+    branches = [f"HEAD:refs/heads/branch-{number}" for number in range(7)]
+    done = project.work.push("origin", *branches)
+    assert "Only the first 4 branches and tags of a push get pipelines" in done.err
+    assert sorted(it.ref for it in project.pipelines()) == [f"branch-{number}" for number in range(4)]

@@ -38,6 +38,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        # Sample hooks in hundreds of working copies only take time.
+        "GIT_TEMPLATE_DIR": "",
         **person,
         **more,
     }

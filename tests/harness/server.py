@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -32,6 +31,11 @@ def run(arguments: list[object], env: dict[str, str], cwd: Path, timeout: float 
     """Runs the binary to its end."""
     command = [str(BINARY), *map(str, arguments)]
     return subprocess.run(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+
+def remove(directory: Path) -> None:
+    """Removes a directory with many thousands of files, which `rm` does faster than Python."""
+    subprocess.run(["rm", "-rf", "--", str(directory)], check=True)
 
 
 class Server:
@@ -127,7 +131,7 @@ class Server:
                 code = self.stop()
                 assert code == 0, f"the server ended with {code} after SIGTERM"
         finally:
-            shutil.rmtree(self.data, ignore_errors=True)
+            remove(self.data)
 
     def log(self, start: int = 0) -> str:
         """Returns what the server logged from an offset on."""

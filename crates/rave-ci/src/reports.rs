@@ -24,10 +24,9 @@ pub struct PipelineReports {
 }
 
 impl PipelineReports {
-    /// Makes the reports. The tables have to exist before they are asked. Lines of reports are written, addresses
-    /// included, when a push is dealt with.
+    /// Makes the reports. The tables have to exist before they are asked.
     #[must_use]
-    pub fn new(db: Db, _external_url: String) -> Arc<Self> {
+    pub fn new(db: Db) -> Arc<Self> {
         Arc::new(Self { db })
     }
 

@@ -143,4 +143,7 @@ pub struct RefChange {
     /// Push options, such as `ci.skip`.
     #[serde(default)]
     pub options: Vec<String>,
+    /// How many references the same push moved before this one. Only the first few get pipelines.
+    #[serde(default)]
+    pub position: usize,
 }

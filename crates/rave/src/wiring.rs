@@ -107,7 +107,7 @@ impl Parts {
             auth,
         } = base;
         let metrics = Metrics::default();
-        let reports = PipelineReports::new(db.clone(), external_url.to_owned());
+        let reports = PipelineReports::new(db.clone());
         let binary = std::env::current_exe().context("cannot find this program's own file")?;
         let git = rave_git::GitConfig::new(dir.repos(), binary, dir.run(), external_url.to_owned());
         let git = Git::new(db.clone(), auth.clone(), reports, clock.clone(), git)

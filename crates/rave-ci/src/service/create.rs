@@ -24,6 +24,10 @@ use crate::store::job::NewJob;
 use crate::store::pipeline::{NewPipeline, Planned};
 use crate::store::push::Progress;
 
+/// How many references of one push get pipelines, as in GitLab: whoever mirrors a repository does not mean to build it all,
+/// and other people's pushes wait meanwhile.
+const PIPELINES_PER_PUSH: usize = 4;
+
 /// What is to become of a push or a request.
 enum Verdict {
     Jobs(Vec<NewJob>),
@@ -87,6 +91,9 @@ impl Ci {
         let Some(push) = Push::of(&change) else {
             return nothing;
         };
+        if change.position >= PIPELINES_PER_PUSH {
+            return Ok(Err(too_many(change.position)));
+        }
         let Some(project_id) = event.what.project else {
             return nothing;
         };
@@ -442,6 +449,18 @@ fn variable_option(option: &str) -> Option<Variable> {
     })
 }
 
+/// What the person who pushed very many references reads, once.
+fn too_many(position: usize) -> Vec<String> {
+    let line = format!(
+        "Only the first {PIPELINES_PER_PUSH} branches and tags of a push get pipelines; start others with Run pipeline"
+    );
+    if position == PIPELINES_PER_PUSH {
+        vec![line]
+    } else {
+        Vec::new()
+    }
+}
+
 fn zero() -> ObjectId {
     ObjectId::parse(ObjectId::ZERO).expect("zeros are an id")
 }
@@ -457,6 +476,7 @@ mod tests {
             after: after.into(),
             user: Some(1),
             options: options.iter().map(ToString::to_string).collect(),
+            position: 0,
         }
     }
 

@@ -334,7 +334,7 @@ impl World {
             jobs: JobTokenStore::new(db.clone()),
         });
         let config = CiConfig::new("http://rave.test", "0.1.0");
-        let reports = PipelineReports::new(db.clone(), config.external_url.clone());
+        let reports = PipelineReports::new(db.clone());
         let ci = Ci::new(
             db,
             Arc::new(blobs),
@@ -497,6 +497,7 @@ impl World {
             after: SHA.into(),
             user: Some(2),
             options: options.iter().map(ToString::to_string).collect(),
+            position: 0,
         };
         let event = NewEvent::new(EventKind::PushReceived, "project/1")
             .project(ProjectId(1))

@@ -124,6 +124,7 @@ pub(crate) fn record(
             after: target.clone().unwrap_or_else(|| ObjectId::ZERO.into()),
             user: occasion.user.map(|it| it.0),
             options: occasion.options.clone(),
+            position: changes.len(),
         });
     }
     if !changes.is_empty() {

@@ -293,7 +293,10 @@ fn convert(value: &DeValue<'_>) -> Value {
 fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>, prefix: &str) -> String {
     let nearest = known.map(|it| (distance(word, it), it)).min();
     match nearest {
-        Some((distance, it)) if distance <= 2 => format!("; did you mean {prefix}{it}?"),
+        // Of a short word hardly anything is left when two letters are wrong.
+        Some((distance, it)) if distance <= (word.len() / 3).min(2) => {
+            format!("; did you mean {prefix}{it}?")
+        }
         _ => String::new(),
     }
 }

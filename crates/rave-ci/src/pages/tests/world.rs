@@ -350,6 +350,7 @@ impl World {
             after: SHA.into(),
             user: Some(2),
             options: Vec::new(),
+            position: 0,
         };
         let what = NewEvent::new(EventKind::PushReceived, "project/1")
             .project(ProjectId(1))
