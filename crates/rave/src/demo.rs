@@ -42,7 +42,16 @@ pub(crate) struct DemoArgs {
 /// Where the demo keeps its things. A temporary directory is removed at the end.
 struct Place {
     path: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    /// Leaves a temporary directory where it is.
+    fn keep(self) {
+        if let Some(temporary) = self.temporary {
+            let _ = temporary.keep();
+        }
+    }
 }
 
 /// Runs the demo.
@@ -62,24 +71,33 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let runtime = wiring::runtime()?;
     let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        tokio::select! {
-            result = perform(args, &config, &place.path) => result,
-            () = signals.wait() => Ok(ExitCode::from(130)),
+        let (server, passed) = tokio::select! {
+            performed = perform(args, &config, &place.path) => performed?,
+            () = signals.wait() => return Ok(ExitCode::from(130)),
+        };
+        if !args.once {
+            signals.wait().await;
         }
+        server.stop().await;
+        Ok(if passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     });
-    result.map_err(
-        |error| match error.downcast_ref::<crate::failure::Hinted>() {
-            Some(_) => error,
-            None => hinted(
-                "the demo did not get through",
-                format!("the server's log is {}", log.display()),
-                Some(error),
-            ),
-        },
-    )
+    result.map_err(|error: anyhow::Error| {
+        if error.is::<crate::failure::Hinted>() {
+            return error;
+        }
+        // What went wrong is in the log, so it stays.
+        place.keep();
+        let hint = format!("the server's log is {}", log.display());
+        hinted("the demo did not get through", hint, Some(error))
+    })
 }
 
-async fn perform(args: &DemoArgs, config: &Config, place: &Path) -> anyhow::Result<ExitCode> {
+/// Does everything up to the results. Returns the server, which goes on, and whether the pipeline passed.
+async fn perform(args: &DemoArgs, config: &Config, place: &Path) -> anyhow::Result<(Server, bool)> {
     let style = Style::stderr();
     let started = std::time::Instant::now();
     let password = generate_token(TokenKind::Claim)?;
@@ -108,7 +126,6 @@ async fn perform(args: &DemoArgs, config: &Config, place: &Path) -> anyhow::Resu
         style.cyan(&api.page(&format!("/-/pipelines/{pipeline}")))
     ));
     say(&format!("  Project   {}", style.cyan(&api.page(""))));
-    let passed = status == Status::Success;
     if !args.once {
         say(&format!(
             "  Sign in   as {} with the password {}",
@@ -119,14 +136,8 @@ async fn perform(args: &DemoArgs, config: &Config, place: &Path) -> anyhow::Resu
             "\nServing until you press Ctrl-C. {}",
             style.dim("The data goes with it, unless you named a directory.")
         ));
-        Signals::new()?.wait().await;
     }
-    server.stop().await;
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok((server, status == Status::Success))
 }
 
 fn place(wanted: Option<&Path>) -> anyhow::Result<Place> {
@@ -137,7 +148,7 @@ fn place(wanted: Option<&Path>) -> anyhow::Result<Place> {
             .context("cannot make a temporary directory")?;
         return Ok(Place {
             path: temporary.path().to_owned(),
-            _temporary: Some(temporary),
+            temporary: Some(temporary),
         });
     };
     let used = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
@@ -154,7 +165,7 @@ fn place(wanted: Option<&Path>) -> anyhow::Result<Place> {
         .with_context(|| format!("cannot find {}", path.display()))?;
     Ok(Place {
         path,
-        _temporary: None,
+        temporary: None,
     })
 }
 

@@ -1,7 +1,7 @@
 //! A pipeline in the terminal: one line per job, updated in place; without a terminal, one line per change.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rave_core::job::Status;
@@ -33,7 +33,6 @@ struct Table {
 struct Row {
     bar: ProgressBar,
     status: Option<Status>,
-    since: Instant,
 }
 
 impl Table {
@@ -49,17 +48,12 @@ impl Table {
         for job in jobs {
             let row = self.rows.entry(job.id).or_insert_with(|| {
                 let bar = self.bars.add(ProgressBar::new_spinner());
-                Row {
-                    bar,
-                    status: None,
-                    since: Instant::now(),
-                }
+                Row { bar, status: None }
             });
             if row.status == Some(job.status) {
                 continue;
             }
             row.status = Some(job.status);
-            row.since = Instant::now();
             show(row, job, self.style, self.bars.is_hidden());
         }
     }
@@ -70,10 +64,10 @@ impl Table {
 }
 
 fn show(row: &Row, job: &Job, style: Style, plain: bool) {
-    let seconds = job
-        .seconds
-        .map(|it| format!("{it:.1}s"))
-        .unwrap_or_default();
+    let running = job.status == Status::Running;
+    // While a job runs its line counts by itself.
+    let seconds = job.seconds.filter(|_| !running);
+    let seconds = seconds.map(|it| format!("{it:.1}s")).unwrap_or_default();
     let text = format!(
         "{:<8} {:<9} {} {seconds}",
         job.stage,
@@ -81,10 +75,9 @@ fn show(row: &Row, job: &Job, style: Style, plain: bool) {
         painted(style, job.status)
     );
     if plain {
-        say(&format!("  {text}"));
+        say(format!("  {text}").trim_end());
         return;
     }
-    let running = job.status == Status::Running;
     let template = if running {
         "  {spinner:.blue} {msg}{elapsed}"
     } else {
