@@ -79,6 +79,17 @@ impl DataDir {
         }
     }
 
+    /// Notes the name under which this process holds leases, and returns its predecessor's. To be called with the lock
+    /// held, which proves that the predecessor is dead.
+    pub(crate) fn succeed(&self, holder: &str) -> Result<Option<String>, DataDirError> {
+        let path = self.0.join("run/holder");
+        let before = fs::read_to_string(&path)
+            .ok()
+            .map(|it| it.trim().to_owned());
+        write_key(&path, holder).map_err(|source| DataDirError::Io { path, source })?;
+        Ok(before.filter(|it| !it.is_empty()))
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.0.join("rave.db")
     }
@@ -187,5 +198,10 @@ mod tests {
         assert!(matches!(dir.lock(), Err(DataDirError::InUse { .. })));
         drop(lock);
         dir.lock().expect("free again");
+        assert_eq!(dir.succeed("first").expect("noted"), None);
+        assert_eq!(
+            dir.succeed("second").expect("noted").as_deref(),
+            Some("first")
+        );
     }
 }

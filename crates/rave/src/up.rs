@@ -96,6 +96,7 @@ impl Server {
     pub(crate) async fn start(config: &Config, password: Option<&Secret>) -> anyhow::Result<Self> {
         let base = Base::open(config).await?;
         let lock = base.dir.lock()?;
+        base.succeed().await?;
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
             let hint = "stop what listens there, or choose another address with --listen";
             hinted(

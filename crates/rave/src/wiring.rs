@@ -83,6 +83,22 @@ impl Base {
             auth,
         })
     }
+
+    /// Takes the place of the process that used the data directory before, and ends its leases: a server that was killed
+    /// comes back without waiting for them to expire.
+    pub(crate) async fn succeed(&self) -> anyhow::Result<()> {
+        let Some(predecessor) = self.dir.succeed(self.db.holder())? else {
+            return Ok(());
+        };
+        let ended = self
+            .db
+            .write("end_leases", move |tx| tx.release_leases_of(&predecessor))
+            .await;
+        ended
+            .map(|_| ())
+            .map_err(|error: rave_store::Error| error)
+            .context("cannot end the leases of the process before")
+    }
 }
 
 /// All parts of a server.

@@ -4,7 +4,10 @@ use rave_store::{Db, Error};
 
 use crate::{Place, on_both_engines};
 
-on_both_engines!(a_lease_has_one_holder_until_it_expires);
+on_both_engines!(
+    a_lease_has_one_holder_until_it_expires,
+    a_successor_ends_the_leases_of_the_dead
+);
 
 async fn take(db: &Db, holder: &'static str) -> bool {
     db.write("take", move |tx| tx.try_lease("sweep", holder, 1000))
@@ -36,4 +39,18 @@ async fn a_lease_has_one_holder_until_it_expires(place: Place) {
     assert!(give(&two, "two").await);
     assert!(take(&one, "one").await, "a released lease is free at once");
     assert_ne!(one.holder(), two.holder());
+}
+
+async fn a_successor_ends_the_leases_of_the_dead(place: Place) {
+    let db = place.open().await;
+    assert!(take(&db, "dead").await);
+    assert!(!take(&db, "successor").await);
+    let ended: Result<u64, Error> = db
+        .write("end", |tx| {
+            assert!(tx.try_lease("other", "living", 1000)?);
+            tx.release_leases_of("dead")
+        })
+        .await;
+    assert_eq!(ended.unwrap(), 1, "the living keep theirs");
+    assert!(take(&db, "successor").await);
 }
