@@ -101,6 +101,7 @@ _ROUTES = [
         "login absent absent absent yes",
         """
         GET /-/admin/users
+        GET /-/admin/runners
     """,
     ),
     (
@@ -110,21 +111,15 @@ _ROUTES = [
         POST /-/admin/users/{id}/block
         POST /-/admin/users/{id}/invite
         POST /-/admin/users/{id}/unblock
-    """,
-    ),
-    (
-        "login 403 403 403 yes",
-        """
-        GET /-/admin/runners
-        """,
-    ),
-    (
-        "401 403 403 403 yes",
-        """
         POST /-/admin/runners
         POST /-/admin/runners/{runner}/delete
         POST /-/admin/runners/{runner}/pause
         POST /-/admin/runners/{runner}/resume
+    """,
+    ),
+    (
+        "401 403 403 403 yes",
+        """
         GET /api/v4/users/{id}/memberships
         POST /api/v4/users
         POST /api/v4/users/{id}/block

@@ -26,7 +26,8 @@ fn need_admin(caller: SignedIn) -> Result<UserPrincipal, HttpError> {
     if caller.0.admin {
         Ok(caller.0)
     } else {
-        Err(HttpError::forbidden("only administrators manage runners"))
+        // As for all of an administrator's pages: others need not know that they exist.
+        Err(HttpError::not_found("Page"))
     }
 }
 

@@ -532,7 +532,7 @@ async fn administrators_manage_runners() {
     ] {
         assert_eq!(
             world.status("developer", method, path).await,
-            403,
+            404,
             "{method} {path}"
         );
     }
