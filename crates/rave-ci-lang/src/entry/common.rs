@@ -7,7 +7,7 @@ use super::check::{duration, script, string_list, unknown_keys};
 use super::image::image;
 use super::retry::retry;
 use crate::report::Report;
-use crate::yaml::{Mapping, Node};
+use crate::yaml::{Mapping, Node, Span};
 use crate::{Cache, Image, Retry};
 
 pub(super) const DEFAULT_KEYS: [&str; 13] = [
@@ -141,7 +141,17 @@ fn hooks(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// Says that nothing comes of the keyword yet, in a job or in a rule.
+pub(super) fn interruptible_is_recorded(span: Span, report: &mut Report) {
+    report.unsupported(
+        span,
+        "interruptible",
+        "it is recorded, but no pipeline is cancelled by itself",
+    );
+}
+
 fn interruptible(node: &Node, at: &str, report: &mut Report) -> Option<bool> {
+    interruptible_is_recorded(node.span, report);
     if node.as_bool().is_none() {
         report.entry_error(node.span, format!("{at} config should be a boolean value"));
     }

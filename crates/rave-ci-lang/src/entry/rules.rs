@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Clauses;
 use super::check::{boolean, duration, flattened, one_of, unknown_keys};
+use super::common::interruptible_is_recorded;
 use super::needs::{NeedEntry, needs};
 use super::variables::{Level, variables};
 use super::workflow::auto_cancel;
@@ -139,7 +140,10 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
             .given("needs")
             .map(|it| needs(it, &format!("{at}:needs"), report))
             .unwrap_or_default(),
-        interruptible: boolean(map, "interruptible", at, report),
+        interruptible: map.given("interruptible").and_then(|it| {
+            interruptible_is_recorded(it.span, report);
+            boolean(map, "interruptible", at, report)
+        }),
         auto_cancel: map.given("auto_cancel").map(|it| auto_cancel(it, report)),
     }
 }

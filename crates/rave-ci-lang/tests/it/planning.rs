@@ -332,3 +332,21 @@ release:
     release: release needs ["test"] ["make dist"]
     "#);
 }
+
+#[test]
+fn interruptible_is_said_to_do_nothing_wherever_it_stands() {
+    let compiled = compiled(
+        "default: {interruptible: true}\na:\n  script: x\n  interruptible: false\nb:\n  script: x\n  rules: [{interruptible: true}]\n",
+    );
+    let places: Vec<(u32, bool)> = compiled
+        .notices
+        .iter()
+        .map(|it| {
+            (
+                it.line,
+                it.message.starts_with("interruptible is recognised"),
+            )
+        })
+        .collect();
+    assert_eq!(places, [(1, true), (4, true), (7, true)]);
+}
