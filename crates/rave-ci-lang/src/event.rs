@@ -12,9 +12,10 @@ pub struct SourceFile<'a> {
     pub text: &'a str,
 }
 
-/// What the language asks of the tree at the commit and of the event's range.
+/// What the language asks of the tree at the commit, of the event's range, and of the world around for `include`.
 ///
-/// Each method is called only when a file needs the answer, and `files` and `changed` at most once per compilation.
+/// Each method is called only when a file needs the answer, and `files` and `changed` at most once per compilation. Those
+/// with a body answer for a caller that has nothing but the commit.
 pub trait Tree {
     /// Returns the text of a file at the commit. `path` has no leading `/`.
     fn read(&self, path: &str) -> Option<String>;
@@ -25,6 +26,119 @@ pub trait Tree {
     /// Returns the paths that the event changed. `None` when the event has no range, for example a new branch or a
     /// manual run: then every `rules:changes` holds.
     fn changed(&self) -> Option<Vec<String>>;
+
+    /// Returns the paths changed since the merge base with `reference`, for `changes:compare_to`. `None`: there is no such
+    /// reference.
+    fn changed_since(&self, reference: &str) -> Option<Vec<String>> {
+        let _ = reference;
+        None
+    }
+
+    /// Opens another project at a branch, tag or commit, by default its `HEAD`, as the user who asks for the pipeline.
+    ///
+    /// # Errors
+    ///
+    /// The answer is the same for a project that does not exist and one that the user may not read.
+    fn open(&self, project: &str, reference: Option<&str>) -> Result<Foreign, OpenError> {
+        let _ = (project, reference);
+        Err(OpenError::NoProject)
+    }
+
+    /// Returns the text of a file of an opened project.
+    fn read_at(&self, at: &Foreign, path: &str) -> Option<String> {
+        let _ = (at, path);
+        None
+    }
+
+    /// Returns the paths of all files of an opened project.
+    fn files_at(&self, at: &Foreign) -> Vec<String> {
+        let _ = at;
+        Vec::new()
+    }
+
+    /// Opens the project of a component at the version asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tree::open`]; a version that does not exist is a missing reference.
+    fn open_component(&self, project: &str, version: &str) -> Result<Foreign, OpenError> {
+        self.open(project, Some(version))
+    }
+
+    /// Begins to fetch what is going to be asked for, several at a time. The order and the answers do not depend on it.
+    fn prefetch(&self, urls: &[RemoteFile]) {
+        let _ = urls;
+    }
+
+    /// Returns what a URL answers.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no usable answer.
+    fn remote(&self, file: &RemoteFile) -> Result<String, RemoteError> {
+        let _ = file;
+        Err(RemoteError::Unavailable(
+            "files of other servers are not fetched here".to_owned(),
+        ))
+    }
+
+    /// Returns a template that comes with the server.
+    fn template(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
+
+    /// Returns a file out of the artifacts of a job of the parent pipeline, for dynamic child pipelines.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why there is none.
+    fn artifact(&self, job: &str, path: &str) -> Result<String, String> {
+        let _ = (job, path);
+        Err(
+            "Including configs from artifacts is only allowed when triggering child pipelines"
+                .to_owned(),
+        )
+    }
+}
+
+/// A project and commit that [`Tree::open`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Foreign {
+    /// Full path of the project.
+    pub project: String,
+    pub sha: String,
+    /// The name by which it was asked for, or that was chosen: a branch, a tag, a version.
+    pub reference: String,
+}
+
+/// Why a project cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// It does not exist or may not be read.
+    NoProject,
+    NoReference,
+}
+
+/// A file of another server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteFile {
+    pub url: String,
+    /// For how long an answer may be used again, in seconds; 0: not at all.
+    pub cache_secs: u64,
+}
+
+/// Why a URL gives no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteError {
+    /// It is not an address that may be asked.
+    Address,
+    /// The server answered with this status.
+    Status(u16),
+    /// No answer after some tries; the reason.
+    Unavailable(String),
+    /// The answer is larger than a file may be.
+    TooLarge,
 }
 
 /// Why a pipeline is asked for, and what is known then. Order inside each list is low to high: the last value of a key wins.
@@ -43,6 +157,23 @@ pub struct EventContext {
     pub project_variables: Vec<Variable>,
     /// Variables given with the event: push options, trigger, schedule, manual run.
     pub pipeline_variables: Vec<Variable>,
+    /// Inputs given with the event, for the header of the file.
+    pub inputs: Vec<(String, InputValue)>,
+    /// Host, and port unless it is the scheme's own, that component addresses begin with.
+    pub server_fqdn: String,
+    /// Whether the file is that of a child pipeline, which may include artifacts.
+    pub child: bool,
+}
+
+/// The value of an input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InputValue {
+    Boolean(bool),
+    Number(serde_json::Number),
+    Text(String),
+    /// Anything else a file can hold, null included.
+    Other(serde_json::Value),
 }
 
 /// A variable and how it is to be treated.

@@ -19,12 +19,16 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::{NotADuration, parse_duration};
-pub use event::{EventContext, Limits, SourceFile, Tree, Variable};
+pub use event::{
+    EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, SourceFile,
+    Tree, Variable,
+};
 pub use expand::{Expanded, Reader, Unknown, expand, expand_all};
 pub use plan::{
-    ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Cache, CacheFilesBy, CacheKey, Compiled,
-    Environment, Expiry, Image, JobPlan, Need, OnJobFailure, OnNewCommit, Outcome, ParallelCopy,
-    Plan, Retry, UploadWhen, When,
+    ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
+    Compiled, Environment, Expiry, ForeignNeed, Forward, IdToken, Image, JobInput, JobPlan, Need,
+    OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan, Release, ReleaseLink, Retry,
+    SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen, When,
 };
 pub use slug::{skip_ci, slug};
 

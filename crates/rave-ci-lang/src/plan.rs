@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, Variable};
+use crate::{Diagnostic, InputValue, Variable};
 
 /// A file that compiled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,6 +100,9 @@ pub struct JobPlan {
     pub variables: Vec<Variable>,
     /// `Some`, even when empty: the job waits for these jobs only. `None`: it waits for all earlier stages.
     pub needs: Option<Vec<Need>>,
+    /// Artifacts of other pipelines that the job downloads. It does not wait for them.
+    #[serde(default)]
+    pub foreign_needs: Vec<ForeignNeed>,
     /// Jobs to download artifacts from. `None`: those of [`JobPlan::needs`], or of all earlier stages.
     pub dependencies: Option<Vec<String>>,
     pub artifacts: Option<Artifacts>,
@@ -115,6 +118,24 @@ pub struct JobPlan {
     pub retry: Retry,
     pub timeout_secs: Option<u64>,
     pub image: Option<Image>,
+    #[serde(default)]
+    pub services: Vec<Service>,
+    /// `Some`: the job has no script, and runs by making another pipeline or following one.
+    #[serde(default)]
+    pub bridge: Option<Bridge>,
+    /// `run`: steps instead of a script, as given.
+    #[serde(default)]
+    pub steps: Option<serde_json::Value>,
+    #[serde(default)]
+    pub id_tokens: Vec<IdToken>,
+    #[serde(default)]
+    pub secrets: Vec<SecretSource>,
+    #[serde(default)]
+    pub inputs: Vec<JobInput>,
+    #[serde(default)]
+    pub release: Option<Release>,
+    #[serde(default)]
+    pub pages: Option<Pages>,
     pub interruptible: bool,
     pub environment: Option<Environment>,
     /// Pattern to find a percentage in the log, without slashes.
@@ -248,10 +269,174 @@ pub struct Image {
     pub name: String,
     pub entrypoint: Option<Vec<String>>,
     pub pull_policy: Vec<String>,
+    /// `docker:platform`.
+    #[serde(default)]
+    pub platform: Option<String>,
+    /// `docker:user`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// `kubernetes:user`.
+    #[serde(default)]
+    pub kubernetes_user: Option<String>,
+}
+
+/// A container that runs beside a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub image: Image,
+    /// Host names under which the job reaches it, besides those made from the image's name.
+    pub alias: Vec<String>,
+    pub command: Option<Vec<String>>,
+    /// For this service only, on top of the job's.
+    pub variables: Vec<Variable>,
+}
+
+/// A job without script.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bridge {
+    /// `trigger`: makes a pipeline.
+    Trigger(Trigger),
+    /// `needs:pipeline`: takes over the status of the latest pipeline of a project's default branch. Expanded.
+    Mirror { project: String },
+}
+
+/// `trigger`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub target: TriggerTarget,
+    pub strategy: TriggerStrategy,
+    pub forward: Forward,
+    /// For the header of the downstream file, in written order.
+    pub inputs: Vec<(String, InputValue)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerTarget {
+    /// A pipeline of another project; path and branch are expanded.
+    Project {
+        project: String,
+        branch: Option<String>,
+    },
+    /// A pipeline of the same project and commit, whose file is this text: nothing but the `include` of the trigger, as
+    /// JSON, in which `artifact` entries are allowed.
+    Child { config: String },
+}
+
+/// How the result of the downstream pipeline becomes the bridge's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerStrategy {
+    /// It succeeds once the pipeline exists.
+    #[default]
+    None,
+    /// It runs until the pipeline ends, and then succeeds, fails or is canceled with it.
+    Depend,
+    /// It has the pipeline's status all the time.
+    Mirror,
+}
+
+/// Which variables go down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    pub yaml_variables: bool,
+    pub pipeline_variables: bool,
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Self {
+            yaml_variables: true,
+            pipeline_variables: false,
+        }
+    }
+}
+
+/// A job of another pipeline whose artifacts are wanted. All texts may hold variables that are known when the job runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignNeed {
+    /// A job of a pipeline of the same family, such as the parent.
+    Pipeline {
+        pipeline: String,
+        job: String,
+        artifacts: bool,
+    },
+    /// The latest successful job of that name at a branch or tag of some project.
+    Project {
+        project: String,
+        reference: String,
+        job: String,
+        artifacts: bool,
+    },
+}
+
+/// `id_tokens`: a variable that holds a signed statement about the job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdToken {
+    pub name: String,
+    /// Expanded.
+    pub audience: Vec<String>,
+}
+
+/// `secrets`: a variable whose value a provider knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretSource {
+    pub name: String,
+    /// `vault`, `azure_key_vault`, `gcp_secret_manager`, `aws_secrets_manager`, `gitlab_secrets_manager`.
+    pub provider: String,
+    /// Where the provider finds it; short forms are written out.
+    pub source: serde_json::Value,
+    /// The job gets the path of a file that holds the value.
+    pub file: bool,
+    /// The id token that authenticates the job with the provider.
+    pub token: Option<String>,
+}
+
+/// `inputs` of a job: values that may be changed when it is played.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobInput {
+    pub name: String,
+    pub default: InputValue,
+    pub description: Option<String>,
+    pub options: Vec<InputValue>,
+    pub regex: Option<String>,
+}
+
+/// `release`: made after a successful script.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    pub tag_name: String,
+    /// Text, or the path of a file that holds it.
+    pub description: String,
+    pub tag_message: Option<String>,
+    pub name: Option<String>,
+    pub reference: Option<String>,
+    pub milestones: Vec<String>,
+    pub released_at: Option<String>,
+    pub links: Vec<ReleaseLink>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseLink {
+    pub name: String,
+    pub url: String,
+    pub filepath: Option<String>,
+    /// `other`, `runbook`, `image`, `package`.
+    pub link_type: Option<String>,
+}
+
+/// `pages`: a directory of the artifacts that is served as a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pages {
+    pub publish: String,
+    pub path_prefix: Option<String>,
+    pub expire_in: Option<Expiry>,
 }
 
 /// `environment`, as far as it can be known before the job runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// Expanded.
     pub name: String,
@@ -262,6 +447,9 @@ pub struct Environment {
     pub on_stop: Option<String>,
     pub auto_stop_in: Option<String>,
     pub deployment_tier: Option<String>,
+    /// `kubernetes`, as given.
+    #[serde(default)]
+    pub kubernetes: Option<serde_json::Value>,
 }
 
 /// Position among the copies of a parallel job.

@@ -62,6 +62,7 @@ pub(super) fn image(node: &Node, at: &str, report: &mut Report) -> Option<Image>
         name,
         entrypoint,
         pull_policy: pull_policy.unwrap_or_default(),
+        ..Image::default()
     })
 }
 

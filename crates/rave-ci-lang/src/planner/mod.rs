@@ -196,6 +196,7 @@ impl<'a> Planner<'a> {
             pre_get_sources_script: common.pre_get_sources_script.unwrap_or_default(),
             variables: decided.yaml.clone(),
             needs,
+            foreign_needs: Vec::new(),
             dependencies: job
                 .dependencies
                 .as_ref()
@@ -215,6 +216,14 @@ impl<'a> Planner<'a> {
             retry: common.retry.unwrap_or_default(),
             timeout_secs: common.timeout_secs,
             image: common.image,
+            services: Vec::new(),
+            bridge: None,
+            steps: None,
+            id_tokens: Vec::new(),
+            secrets: Vec::new(),
+            inputs: Vec::new(),
+            release: None,
+            pages: None,
             interruptible: decision
                 .rule
                 .and_then(|it| it.interruptible)

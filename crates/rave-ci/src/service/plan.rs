@@ -85,6 +85,7 @@ impl Ci {
             predefined: predefined.clone(),
             project_variables: Vec::new(),
             pipeline_variables: occasion.variables.clone(),
+            ..EventContext::default()
         };
         let tree = CommitTree {
             forge: self.forge.clone(),
