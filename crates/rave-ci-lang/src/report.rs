@@ -11,10 +11,17 @@ use crate::{Compiled, Diagnostic, Diagnostics, Outcome, Severity};
 const MAX_ERRORS: usize = 100;
 const MAX_NOTICES: usize = 200;
 
+#[derive(Debug)]
+struct File {
+    path: String,
+    /// The place of the `include` that named it; `None` for the file that is compiled.
+    included_at: Option<Span>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Paths that [`Span::file`] counts.
-    files: Vec<String>,
+    /// What [`Span::file`] counts.
+    files: Vec<File>,
     errors: Vec<Diagnostic>,
     notices: Vec<Diagnostic>,
     /// Shared with the facts, which need them again.
@@ -31,10 +38,31 @@ impl Report {
         }
     }
 
-    /// Registers a file and returns its number.
-    pub(crate) fn add_file(&mut self, path: &str) -> u32 {
-        self.files.push(path.to_owned());
+    /// Registers a file and the place that includes it. Returns its number.
+    pub(crate) fn add_file(&mut self, path: &str, included_at: Option<Span>) -> u32 {
+        self.files.push(File {
+            path: path.to_owned(),
+            included_at,
+        });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Returns the includes that lead to a place, from the one nearest to it out to the file that is compiled.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "diagnostics do not carry it yet")
+    )]
+    pub(crate) fn include_chain(&self, span: Span) -> Vec<(&str, Span)> {
+        let parent = |span: &Span| self.files.get(span.file as usize)?.included_at;
+        std::iter::successors(parent(&span), parent)
+            .map(|it| (self.path(it), it))
+            .collect()
+    }
+
+    fn path(&self, span: Span) -> &str {
+        self.files
+            .get(span.file as usize)
+            .map_or("", |it| it.path.as_str())
     }
 
     /// Reports what keeps the file from being a pipeline.
@@ -83,15 +111,10 @@ impl Report {
         message: String,
         hint: Option<String>,
     ) -> Diagnostic {
-        let file = self
-            .files
-            .get(span.file as usize)
-            .cloned()
-            .unwrap_or_default();
         Diagnostic {
             severity,
             message,
-            file,
+            file: self.path(span).to_owned(),
             line: span.line,
             column: span.column,
             hint,
@@ -163,6 +186,24 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_chain_leads_outwards() {
+        let mut report = Report::default();
+        let at = |file, line| Span {
+            file,
+            line,
+            column: 1,
+        };
+        let root = report.add_file("root.yml", None);
+        let middle = report.add_file("middle.yml", Some(at(root, 3)));
+        let inner = report.add_file("inner.yml", Some(at(middle, 7)));
+        assert_eq!(
+            report.include_chain(at(inner, 9)),
+            [("middle.yml", at(middle, 7)), ("root.yml", at(root, 3))]
+        );
+        assert_eq!(report.include_chain(at(root, 1)), []);
+    }
 
     #[test]
     fn the_closest_word_is_named() {

@@ -7,7 +7,7 @@ use crate::expand::{Unknown, expand_with};
 use crate::facts::Facts;
 use crate::report::Report;
 use crate::scope::Scope;
-use crate::yaml::{Loader, Mapping, Node, Value};
+use crate::yaml::{Loader, Mapping, Node, Span, Value};
 
 const KINDS: [&str; 6] = [
     "local",
@@ -233,15 +233,15 @@ impl Includer<'_, '_> {
             match self.facts.tree.read(path) {
                 None => format!("Local file `{shown}` does not exist!"),
                 Some(text) if text.trim().is_empty() => format!("Local file `{shown}` is empty!"),
-                Some(text) => return self.text(&shown, &text),
+                Some(text) => return self.text(item.span, &shown, &text),
             }
         };
         self.report.error(item.span, problem);
         None
     }
 
-    fn text(&mut self, path: &str, text: &str) -> Option<Mapping> {
-        let file = self.report.add_file(path);
+    fn text(&mut self, at: Span, path: &str, text: &str) -> Option<Mapping> {
+        let file = self.report.add_file(path, Some(at));
         match self.loader.load(file, text, self.report) {
             Ok(document) => {
                 if let Some((key, _)) = document.header.as_ref().and_then(|it| it.entry("spec")) {

@@ -18,7 +18,7 @@ pub(crate) fn load(
     report: &mut Report,
 ) -> Option<Mapping> {
     let mut loader = Loader::new(facts.limits);
-    let file = report.add_file(source.path);
+    let file = report.add_file(source.path, None);
     let start = yaml::Span {
         file,
         line: 1,
