@@ -8,16 +8,18 @@ use rave_core::id::{NamespaceId, ProjectId, UserId};
 use rave_core::name::FullPath;
 use rave_core::permission::{
     Access, DeleteProject, ManageProject, Principal, Project, ProjectFacts, Role, Scope,
+    UserPrincipal, Via,
 };
 use rave_core::port::{
-    CreateProjectError, Directory, NamespaceSummary, NewProject, Page, PortError, ProjectFilter,
-    ProjectRef, ProjectUpdate, Slice, UserSummary,
+    CreateProjectError, Directory, GroupFacts, GroupRef, NamespaceSummary, NewProject, Page,
+    PortError, ProjectFilter, ProjectRef, ProjectUpdate, Slice, UserSummary,
 };
 use rave_core::time::Timestamp;
 use rave_store::{Error, Tx};
 use serde_json::json;
 
 use crate::error::port_error;
+use crate::service::groups::NamespaceRef;
 use crate::store::namespaces::{self, Namespace, NamespaceFilter};
 use crate::store::paths::{Place, find_place};
 use crate::store::reach::{Viewer, role_at};
@@ -165,6 +167,42 @@ impl Directory for Auth {
             .await
             .map_err(|it| port_error("looking a namespace up", it))?;
         Ok(found.map(Namespace::summary))
+    }
+
+    async fn find_group(
+        &self,
+        principal: &Principal,
+        at: &GroupRef,
+    ) -> Result<Option<GroupFacts>, PortError> {
+        let at = match at.clone() {
+            GroupRef::Id(id) => NamespaceRef::Id(id),
+            GroupRef::Path(path) => NamespaceRef::Path(path),
+        };
+        let found = match self.namespace_access(principal, at).await {
+            Ok(found) => found.filter(|it| it.namespace.owner.is_none()),
+            Err(AuthError::Store(source)) => return Err(port_error("looking a group up", source)),
+            Err(other) => return Err(PortError::new("looking a group up", other)),
+        };
+        Ok(found.map(|it| GroupFacts {
+            group: it.namespace.summary(),
+            role: it.role,
+        }))
+    }
+
+    async fn find_principal(&self, user: UserId) -> Result<Option<UserPrincipal>, PortError> {
+        let found = self
+            .db
+            .read("find_principal", move |tx| users::find_user(tx, user))
+            .await;
+        let found = found.map_err(|it| port_error("looking a user up", it))?;
+        let active = found.filter(|it| it.active);
+        Ok(active.map(|it| UserPrincipal {
+            id: it.id,
+            username: it.username,
+            name: it.name,
+            admin: it.admin,
+            via: Via::Password,
+        }))
     }
 
     async fn writable_namespaces(

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::id::{JobId, NamespaceId, PipelineId, ProjectId, UserId};
 use crate::job::Status;
 use crate::name::{FullPath, ObjectId, RefName, RepoPath};
-use crate::permission::{Principal, Project, ProjectFacts, Visibility};
+use crate::permission::{Principal, Project, ProjectFacts, Role, UserPrincipal, Visibility};
 use crate::secret::{Secret, TokenDigest};
 use crate::time::Timestamp;
 
@@ -94,6 +94,24 @@ pub enum ProjectRef {
     Path(FullPath),
 }
 
+/// How a request names a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupRef {
+    Id(NamespaceId),
+    Path(FullPath),
+}
+
+impl GroupRef {
+    /// Reads an id or a full path. `None` for what cannot be either.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(id) => Some(Self::Id(NamespaceId(id))),
+            Err(_) => FullPath::parse(text).ok().map(Self::Path),
+        }
+    }
+}
+
 /// A user as others see them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserSummary {
@@ -114,6 +132,13 @@ pub struct NamespaceSummary {
     pub path: FullPath,
     /// The user whose own namespace it is; `None` for a group.
     pub owner: Option<UserId>,
+}
+
+/// A group and the role in it of the one who asks. An administrator has the owner's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupFacts {
+    pub group: NamespaceSummary,
+    pub role: Option<Role>,
 }
 
 /// A project that is to be made.
@@ -233,6 +258,22 @@ pub trait Directory: Send + Sync {
         principal: &Principal,
         path: &FullPath,
     ) -> Result<Option<NamespaceSummary>, PortError>;
+    /// Returns the group and the caller's role in it, if the caller may know that it exists. A directory without groups
+    /// has none.
+    async fn find_group(
+        &self,
+        principal: &Principal,
+        at: &GroupRef,
+    ) -> Result<Option<GroupFacts>, PortError> {
+        let _ = (principal, at);
+        Ok(None)
+    }
+    /// Returns a user as if they were here themselves, for what is done on their behalf while they are away. `None` when
+    /// they are blocked or gone, or the directory lets nobody act for others.
+    async fn find_principal(&self, user: UserId) -> Result<Option<UserPrincipal>, PortError> {
+        let _ = user;
+        Ok(None)
+    }
     /// Returns the namespaces in which the caller may make projects, their own first.
     async fn writable_namespaces(
         &self,

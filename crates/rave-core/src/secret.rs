@@ -44,6 +44,8 @@ pub enum TokenKind {
     Runner,
     /// A running job's token.
     Job,
+    /// A token that starts pipelines.
+    Trigger,
     /// A browser session.
     Session,
     /// The link by which the first administrator claims the instance.
@@ -51,13 +53,14 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// Returns the prefix. The first three are the ones that GitLab's clients and secret scanners know.
+    /// Returns the prefix. The first four are the ones that GitLab's clients and secret scanners know.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "glpat-",
             Self::Runner => "glrt-",
             Self::Job => "glcbt-",
+            Self::Trigger => "glptt-",
             Self::Session => "rvs-",
             Self::Claim => "rvc-",
         }

@@ -3,15 +3,17 @@
 use rave_core::id::JobId;
 use rave_core::name::FullPath;
 use rave_core::permission::{Principal, Role, Visibility};
-use rave_core::port::{Directory as _, ProjectFilter, ProjectRef, Slice};
+use rave_core::port::{Directory as _, GroupRef, ProjectFilter, ProjectRef, Slice};
 
 use super::{World, as_user, new_user, on_both_engines};
 use crate::store::members::Source;
+use crate::store::users::User;
 
 on_both_engines!(
     lists_show_what_one_may_see,
     lists_filter_and_page,
     namespaces_are_known_to_those_who_see_something_in_them,
+    others_learn_of_groups_and_of_users_who_are_away,
 );
 
 const ALL: Slice = Slice {
@@ -274,4 +276,31 @@ async fn namespaces_are_known_to_those_who_see_something_in_them(world: World) {
     }
     let summary = world.auth.namespace(dark).await.unwrap().unwrap();
     assert_eq!((summary.owner, summary.parent), (None, None));
+}
+
+async fn others_learn_of_groups_and_of_users_who_are_away(world: World) {
+    let (owner, member) = (world.user("owner").await, world.user("member").await);
+    let top = world.group(&owner, "top", None).await;
+    let sub = world.group(&owner, "sub", Some(top)).await;
+    world
+        .member(Source::Namespace(top), &member, Role::Maintainer, None)
+        .await;
+    let role = async |user: &User, at: &str| {
+        let at = GroupRef::parse(at).unwrap();
+        let found = world.auth.find_group(&as_user(user), &at).await.unwrap();
+        found.map(|it| (it.group.id, it.role))
+    };
+    assert_eq!(role(&owner, "top").await, Some((top, Some(Role::Owner))));
+    let number = sub.to_string();
+    assert_eq!(
+        role(&member, &number).await,
+        Some((sub, Some(Role::Maintainer)))
+    );
+    assert_eq!(role(&owner, "owner").await, None, "a user is no group");
+
+    let found = world.auth.find_principal(member.id).await.unwrap();
+    assert_eq!(found.unwrap().username, "member");
+    let blocked = world.auth.set_active(owner.id, member.id, false).await;
+    assert!(blocked.unwrap());
+    assert_eq!(world.auth.find_principal(member.id).await.unwrap(), None);
 }
