@@ -14,6 +14,7 @@ mod plan;
 mod planner;
 mod report;
 mod scope;
+mod select;
 mod slug;
 mod yaml;
 
@@ -30,6 +31,7 @@ pub use plan::{
     OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan, Release, ReleaseLink, Retry,
     SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen, When,
 };
+pub use select::{NotSelected, Selection};
 pub use slug::{skip_ci, slug};
 
 /// Compiles a file for an event.

@@ -5,6 +5,7 @@ mod hostile;
 mod merging;
 mod planning;
 mod rules;
+mod selection;
 
 use std::collections::BTreeMap;
 
