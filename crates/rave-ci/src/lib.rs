@@ -20,6 +20,7 @@ mod worker;
 pub use config::CiConfig;
 pub use reports::PipelineReports;
 pub use service::Ci;
+pub use service::local;
 pub use token::JobTokenStore;
 
 use rave_store::PartMigrations;

@@ -121,6 +121,15 @@ impl Git {
         self.repositories.ensure(&self.runner, project).await
     }
 
+    /// Returns a project's repository, made if it is not there yet, for a program that fills it itself. What it puts there
+    /// counts as having been there always: nobody is told, and no pipelines come of it.
+    ///
+    /// # Errors
+    /// When the repository cannot be made.
+    pub async fn bare_repository(&self, project: &Project) -> Result<PathBuf, GitError> {
+        self.repository(project).await
+    }
+
     /// Returns the project's address for people.
     pub(crate) fn web_url(&self, project: &Project) -> String {
         format!("{}/{}", self.config.clone_http_base, project.path)

@@ -134,6 +134,21 @@ impl Auth {
             .await
     }
 
+    /// Makes those groups of a path that do not exist, so that projects can be made in the last one.
+    ///
+    /// # Errors
+    /// When a part of the path is taken by something else, the caller may not make groups there, or the store fails.
+    pub async fn ensure_groups(
+        &self,
+        caller: &UserPrincipal,
+        path: &FullPath,
+    ) -> Result<(), AuthError> {
+        let (caller, path) = (caller.clone(), path.clone());
+        self.db
+            .write("ensure_groups", move |tx| ensure_groups(tx, &caller, &path))
+            .await
+    }
+
     /// Changes what people see of a group; `None` leaves it.
     pub(crate) async fn update_group(
         &self,
@@ -200,6 +215,35 @@ fn access(
         None => None,
     };
     Ok(Some(NamespaceAccess { namespace, role }))
+}
+
+fn ensure_groups(
+    tx: &mut Tx<'_>,
+    caller: &UserPrincipal,
+    path: &FullPath,
+) -> Result<(), AuthError> {
+    let viewer = Viewer::from(&Principal::User(caller.clone()));
+    let mut parent = None;
+    for segment in path.as_str().split('/') {
+        let at = match &parent {
+            None => FullPath::parse(segment)?,
+            Some(Namespace { path, .. }) => path.join(&PathSegment::parse(segment)?),
+        };
+        parent = Some(match access(tx, &viewer, &NamespaceRef::Path(at))? {
+            Some(found) => found.namespace,
+            None => {
+                let new = NewGroup {
+                    name: segment.to_owned(),
+                    path: segment.to_owned(),
+                    parent: parent.map(|it| it.id),
+                    description: String::new(),
+                    visibility: Visibility::Private,
+                };
+                create_group(tx, caller, &new)?
+            }
+        });
+    }
+    Ok(())
 }
 
 fn create_group(

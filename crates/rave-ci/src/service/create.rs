@@ -29,18 +29,18 @@ use crate::store::push::Progress;
 const PIPELINES_PER_PUSH: usize = 4;
 
 /// What is to become of a push or a request.
-enum Verdict {
+pub(super) enum Verdict {
     Jobs(Vec<NewJob>),
     Skipped,
     Invalid,
 }
 
 /// A pipeline that is to be made.
-struct Draft {
-    new: NewPipeline,
-    planned: Planned,
-    verdict: Verdict,
-    url_base: String,
+pub(super) struct Draft {
+    pub(super) new: NewPipeline,
+    pub(super) planned: Planned,
+    pub(super) verdict: Verdict,
+    pub(super) url_base: String,
 }
 
 impl Ci {
@@ -263,7 +263,7 @@ impl Ci {
     }
 
     /// Makes the pipeline of a draft, from where an earlier try at the same push left off.
-    async fn make(
+    pub(super) async fn make(
         &self,
         draft: Draft,
         event: Option<String>,

@@ -9,6 +9,7 @@ pub(crate) mod artifacts;
 pub(crate) mod assign;
 pub(crate) mod cache_key;
 pub(crate) mod create;
+pub mod local;
 pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod queue;
