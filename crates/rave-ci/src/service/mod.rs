@@ -8,6 +8,7 @@ pub(crate) mod advance;
 pub(crate) mod artifacts;
 pub(crate) mod assign;
 pub(crate) mod cache_key;
+mod commit_tree;
 pub(crate) mod create;
 pub mod local;
 pub(crate) mod log;

@@ -1,19 +1,15 @@
 //! From a commit to a plan: reads what the language asks for and makes the nodes of the graph.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rave_ci_lang::{
-    Compiled, Diagnostic, Diagnostics, EventContext, JobPlan, Limits, Plan, SourceFile, Tree,
-    Variable,
+    Compiled, Diagnostic, Diagnostics, EventContext, JobPlan, Limits, Plan, SourceFile, Variable,
 };
-use rave_core::id::ProjectId;
 use rave_core::job::{JobState, When};
 use rave_core::name::{ObjectId, RepoPath};
 use rave_core::permission::Project;
 use rave_core::pipeline::Node;
-use rave_core::port::{Commit, Forge, ForgeError};
-use tokio::runtime::Handle;
+use rave_core::port::{Commit, ForgeError};
 
 use super::Ci;
 use crate::config::millis;
@@ -21,9 +17,6 @@ use crate::error::CiError;
 use crate::model::Source;
 use crate::store::job::NewJob;
 use crate::variables::{self, CONFIG_PATH, PipelineFacts};
-
-/// Most paths that conditions look at.
-const FILES: usize = 200_000;
 
 /// What a pipeline is asked for.
 #[derive(Clone, Debug)]
@@ -87,21 +80,14 @@ impl Ci {
             pipeline_variables: occasion.variables.clone(),
             ..EventContext::default()
         };
-        let tree = CommitTree {
-            forge: self.forge.clone(),
-            project: occasion.project.id,
-            commit: occasion.commit.id.clone(),
-            before: occasion.before.clone(),
-            runtime: Handle::current(),
-            failure: std::sync::Mutex::new(None),
-        };
+        let tree = self.commit_tree(occasion);
         let (text, compiled, failure) = tokio::task::spawn_blocking(move || {
             let source = SourceFile {
                 path: CONFIG_PATH,
                 text: &text,
             };
             let compiled = rave_ci_lang::compile(&source, &event, &tree, &Limits::default());
-            (text, compiled, tree.failure.into_inner().ok().flatten())
+            (text, compiled, tree.into_failure())
         })
         .await?;
         match failure {
@@ -196,64 +182,10 @@ fn new_job(plan: JobPlan, names: &BTreeMap<String, usize>, default_timeout_ms: i
     }
 }
 
-/// The tree of a commit, for a thread that may wait.
-struct CommitTree {
-    forge: Arc<dyn Forge>,
-    project: ProjectId,
-    commit: ObjectId,
-    before: ObjectId,
-    runtime: Handle,
-    /// The first time the forge did not answer: the plan is then worth nothing.
-    failure: std::sync::Mutex<Option<ForgeError>>,
-}
-
-impl CommitTree {
-    fn fail<T: Default>(&self, error: ForgeError) -> T {
-        if let Ok(mut failure) = self.failure.lock() {
-            failure.get_or_insert(error);
-        }
-        T::default()
-    }
-}
-
-impl Tree for CommitTree {
-    fn read(&self, path: &str) -> Option<String> {
-        let path = RepoPath::parse(path).ok()?;
-        let limit = Limits::default().file_bytes as u64;
-        let read = self
-            .forge
-            .read_file(self.project, &self.commit, &path, limit);
-        match self.runtime.block_on(read) {
-            Ok(file) => file.map(|it| String::from_utf8_lossy(&it).into_owned()),
-            // The language says that it cannot be read.
-            Err(ForgeError::TooLarge { .. }) => None,
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn files(&self) -> Vec<String> {
-        let list = self.forge.list_files(self.project, &self.commit, FILES);
-        self.runtime
-            .block_on(list)
-            .unwrap_or_else(|error| self.fail(error))
-    }
-
-    fn changed(&self) -> Option<Vec<String>> {
-        if self.before.is_zero() {
-            return None;
-        }
-        let changed = self
-            .forge
-            .changed_files(self.project, &self.before, &self.commit);
-        match self.runtime.block_on(changed) {
-            Ok(files) => Some(files),
-            Err(error) => self.fail(error),
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use rave_ci_lang::Tree;
+
     use super::*;
 
     /// A job that only prints its name.
