@@ -22,6 +22,7 @@ pub use reports::PipelineReports;
 pub use service::Ci;
 pub use service::local;
 pub use token::JobTokenStore;
+pub use variables::{PipelineFacts, of_pipeline};
 
 use rave_store::PartMigrations;
 

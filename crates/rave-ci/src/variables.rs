@@ -7,24 +7,26 @@ use rave_core::port::{Commit, NamespaceSummary, UserSummary};
 use rave_core::time::Timestamp;
 
 use crate::config::CiConfig;
-use crate::model::{Job, Pipeline, Runner, Source};
+use crate::model::{Job, Pipeline, Runner};
 
 /// The address of the file in the repository.
 pub(crate) const CONFIG_PATH: &str = ".gitlab-ci.yml";
 
 /// What the variables of a pipeline are made from.
-pub(crate) struct PipelineFacts<'a> {
-    pub(crate) config: &'a CiConfig,
-    pub(crate) project: &'a Project,
-    pub(crate) namespace: Option<&'a NamespaceSummary>,
-    pub(crate) commit: &'a Commit,
-    pub(crate) user: Option<&'a UserSummary>,
-    pub(crate) source: Source,
-    pub(crate) ref_name: &'a str,
-    pub(crate) tag: bool,
-    pub(crate) protected: bool,
-    pub(crate) before_sha: &'a str,
-    pub(crate) created_at: Timestamp,
+#[derive(Debug)]
+pub struct PipelineFacts<'a> {
+    pub config: &'a CiConfig,
+    pub project: &'a Project,
+    pub namespace: Option<&'a NamespaceSummary>,
+    pub commit: &'a Commit,
+    pub user: Option<&'a UserSummary>,
+    /// As in `CI_PIPELINE_SOURCE`.
+    pub source: &'a str,
+    pub ref_name: &'a str,
+    pub tag: bool,
+    pub protected: bool,
+    pub before_sha: &'a str,
+    pub created_at: Timestamp,
 }
 
 /// Collects public variables.
@@ -56,13 +58,13 @@ impl List {
     }
 }
 
-/// Returns the variables that exist before there are jobs.
-pub(crate) fn of_pipeline(facts: &PipelineFacts<'_>) -> Vec<Variable> {
+/// Returns the predefined variables that exist before there are jobs.
+pub fn of_pipeline(facts: &PipelineFacts<'_>) -> Vec<Variable> {
     let mut list = List::default();
     server(&mut list, facts.config);
     project(&mut list, facts);
     commit(&mut list, facts);
-    list.add("CI_PIPELINE_SOURCE", facts.source.label());
+    list.add("CI_PIPELINE_SOURCE", facts.source);
     list.add("CI_PIPELINE_CREATED_AT", facts.created_at.rfc3339());
     if let Some(user) = facts.user {
         list.add("GITLAB_USER_ID", user.id.to_string());

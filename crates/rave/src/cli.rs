@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Executor, Overrides};
-use crate::{demo, failure, memory, runner, token, up, wiring};
+use crate::{ci, demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
 #[derive(Debug, Parser)]
@@ -19,6 +19,7 @@ use crate::{demo, failure, memory, runner, token, up, wiring};
   rave demo                            watch a real project being pushed, built and tested
   rave token create --user root        make an access token for scripts
   rave runner --url URL --token TOKEN  run jobs of a server on this machine
+  rave ci list                         what the pipeline of this working tree consists of
 
 `rave COMMAND --help` tells more."
 )]
@@ -62,6 +63,19 @@ Examples:
   RAVE_RUNNER_TOKEN=glrt-... rave runner --url https://gitlab.com --executor shell --concurrency 4"
     )]
     Runner(runner::RunnerArgs),
+    /// Check, explain and run a pipeline on this machine, without a server
+    #[command(
+        subcommand,
+        after_help = "The commands read the working tree as it is, uncommitted changes included, and its `.rave-ci.env`.
+
+Examples:
+  rave ci lint                     say what is wrong with .gitlab-ci.yml, and where
+  rave ci list --event mr          the jobs that a merge request gets
+  rave ci explain test             why the job `test` runs or does not, and where its keys come from
+  rave ci graph --mermaid          stages and needs as a diagram
+  rave ci plan --diff main         what your change of the file adds and drops"
+    )]
+    Ci(ci::CiCommand),
     /// Print the configuration's keys with their defaults
     Config,
     #[command(hide = true, name = "__routes")]
@@ -155,6 +169,7 @@ pub(crate) fn run() -> ExitCode {
         // These two are started for every push and job: they need no runtime.
         Command::Hook { name } => return rave_git::hook_main(&name),
         Command::Sandbox { .. } => return rave_runner::sandbox_main(),
+        Command::Ci(command) => ci::run(&command),
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Token(TokenCommand::Create(args)) => token::create(&args),

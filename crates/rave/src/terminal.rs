@@ -16,6 +16,18 @@ impl Style {
         }
     }
 
+    /// The style of standard output, for results. `NO_COLOR` takes the colours away.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how this process prints is asked of its own environment"
+    )]
+    pub(crate) fn stdout() -> Self {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+        Self {
+            colour: std::io::stdout().is_terminal() && !refused,
+        }
+    }
+
     pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
@@ -56,4 +68,14 @@ impl Style {
 )]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");
+}
+
+/// Writes a result to standard output. A reader that has seen enough, such as `head`, is no failure.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
 }

@@ -112,7 +112,7 @@ impl Ci {
             namespace: namespace.as_ref(),
             commit: &occasion.commit,
             user: user.as_ref(),
-            source: occasion.source,
+            source: occasion.source.label(),
             ref_name: &occasion.ref_name,
             tag: occasion.tag,
             protected: occasion.protected,

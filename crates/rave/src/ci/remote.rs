@@ -1,0 +1,218 @@
+//! Files of other servers, kept in the user's cache directory so that a second look needs no network.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rave_ci_lang::{Limits, RemoteError, RemoteFile};
+use sha2::{Digest as _, Sha256};
+
+/// For how long a copy is good, also when the file does not ask for a cache: who works on a file looks often.
+const FRESH: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Requests at once.
+const PARALLEL: usize = 8;
+
+type Answer = Result<String, RemoteError>;
+
+/// Fetches each URL at most once.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    directory: Option<PathBuf>,
+    offline: bool,
+    answers: RefCell<HashMap<String, Answer>>,
+}
+
+impl Fetcher {
+    /// `directory` is where copies are kept; without one, none are.
+    pub(crate) fn new(directory: Option<PathBuf>, offline: bool) -> Self {
+        Self {
+            directory,
+            offline,
+            answers: RefCell::default(),
+        }
+    }
+
+    /// Knows nothing and asks nobody.
+    #[cfg(test)]
+    pub(crate) fn offline() -> Self {
+        Self::new(None, true)
+    }
+
+    pub(crate) fn fetch(&self, file: &RemoteFile) -> Answer {
+        self.prefetch(std::slice::from_ref(file));
+        let answers = self.answers.borrow();
+        answers
+            .get(&file.url)
+            .cloned()
+            .unwrap_or_else(|| Err(RemoteError::Unavailable("not fetched".to_owned())))
+    }
+
+    /// Gets what is not there yet, several files at a time.
+    pub(crate) fn prefetch(&self, files: &[RemoteFile]) {
+        let mut wanted = Vec::new();
+        for file in files {
+            let known = self.answers.borrow().contains_key(&file.url);
+            if known || wanted.contains(&file.url) {
+                continue;
+            }
+            let fresh = FRESH.max(Duration::from_secs(file.cache_secs));
+            match self.stored(&file.url, (!self.offline).then_some(fresh)) {
+                Some(text) => self.answer(&file.url, Ok(text)),
+                None if self.offline => {
+                    let reason = "it is not in the cache, and --offline forbids to fetch it";
+                    self.answer(&file.url, Err(RemoteError::Unavailable(reason.to_owned())));
+                }
+                None => wanted.push(file.url.clone()),
+            }
+        }
+        for group in wanted.chunks(PARALLEL) {
+            for (url, answer) in group.iter().zip(fetch_all(group)) {
+                if let Ok(text) = &answer {
+                    self.store(url, text);
+                }
+                // An old copy is better than none when there is no network.
+                let answer = match answer {
+                    Err(RemoteError::Unavailable(reason)) => self
+                        .stored(url, None)
+                        .ok_or(RemoteError::Unavailable(reason)),
+                    answer => answer,
+                };
+                self.answer(url, answer);
+            }
+        }
+    }
+
+    fn answer(&self, url: &str, answer: Answer) {
+        self.answers.borrow_mut().insert(url.to_owned(), answer);
+    }
+
+    fn path(&self, url: &str) -> Option<PathBuf> {
+        let name = hex::encode(Sha256::digest(url.as_bytes()));
+        Some(self.directory.as_ref()?.join(name))
+    }
+
+    /// Returns a copy that is not older than `fresh`, or of any age.
+    fn stored(&self, url: &str, fresh: Option<Duration>) -> Option<String> {
+        let path = self.path(url)?;
+        let age = std::fs::metadata(&path).ok()?.modified().ok()?.elapsed();
+        // A copy from the future is as good as a new one.
+        let age = age.unwrap_or_default();
+        if fresh.is_some_and(|it| age > it) {
+            return None;
+        }
+        std::fs::read_to_string(path).ok()
+    }
+
+    /// Keeps a copy. That this fails is no reason to stop.
+    fn store(&self, url: &str, text: &str) {
+        if let Some(path) = self.path(url) {
+            let _ = write(&path, text.as_bytes());
+        }
+    }
+}
+
+/// Writes a file so that nobody sees half of it.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Fetches side by side. This is the only place of these commands that needs a runtime.
+fn fetch_all(urls: &[String]) -> Vec<Answer> {
+    let unavailable = |error: &anyhow::Error| RemoteError::Unavailable(format!("{error:#}"));
+    let fetched = || -> anyhow::Result<Vec<Answer>> {
+        crate::runner::install_tls();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("rave/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for (index, url) in urls.iter().cloned().enumerate() {
+                let client = client.clone();
+                tasks.spawn(async move { (index, get(&client, &url).await) });
+            }
+            let mut answers = tasks.join_all().await;
+            answers.sort_by_key(|it| it.0);
+            answers.into_iter().map(|it| it.1).collect()
+        }))
+    };
+    fetched().unwrap_or_else(|error| urls.iter().map(|_| Err(unavailable(&error))).collect())
+}
+
+async fn get(client: &reqwest::Client, url: &str) -> Answer {
+    let limit = Limits::default().file_bytes;
+    let address = reqwest::Url::parse(url).map_err(|_| RemoteError::Address)?;
+    if !matches!(address.scheme(), "http" | "https") {
+        return Err(RemoteError::Address);
+    }
+    let unavailable = |error: reqwest::Error| {
+        RemoteError::Unavailable(format!("{:#}", anyhow::Error::from(error)))
+    };
+    let mut response = client.get(address).send().await.map_err(unavailable)?;
+    if !response.status().is_success() {
+        return Err(RemoteError::Status(response.status().as_u16()));
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(unavailable)? {
+        body.extend_from_slice(&piece);
+        if body.len() > limit {
+            return Err(RemoteError::TooLarge);
+        }
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Returns the directory in which copies and plans may be kept.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where a user's caches are is said by the user's environment"
+)]
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    let named = |key| {
+        std::env::var_os(key)
+            .map(PathBuf::from)
+            .filter(|it| it.is_absolute())
+    };
+    let base = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+    Some(base.join("rave"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_serve_without_a_network() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = RemoteFile {
+            url: "https://example.org/a.yml".to_owned(),
+            cache_secs: 0,
+        };
+        let fetcher = || Fetcher::new(Some(directory.path().join("deep")), true);
+        assert!(
+            matches!(fetcher().fetch(&file), Err(RemoteError::Unavailable(it)) if it.contains("--offline"))
+        );
+        fetcher().store(&file.url, "a: 1");
+        assert_eq!(fetcher().fetch(&file), Ok("a: 1".to_owned()));
+    }
+
+    #[test]
+    fn only_web_addresses_are_asked() {
+        let answers = fetch_all(&["file:///etc/passwd".to_owned(), "no url".to_owned()]);
+        assert_eq!(
+            answers,
+            [Err(RemoteError::Address), Err(RemoteError::Address)]
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! One command's view of a project: where it is, what the event is, and the compiled file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, SourceFile, Tree as _};
+
+use super::arguments::{EventArgs, PlaceArgs};
+use super::env_file;
+use super::git::{Git, remote_project};
+use super::occasion::{Local, Occasion};
+use super::remote::{Fetcher, cache_directory};
+use super::tree::{Changes, WorkingTree};
+use crate::failure::hinted;
+
+const FILE: &str = ".gitlab-ci.yml";
+
+/// A project on this machine and an event.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Top of the project.
+    #[expect(dead_code, reason = "commands that run jobs work there")]
+    pub(crate) root: PathBuf,
+    #[expect(dead_code, reason = "commands that compare commits ask it")]
+    pub(crate) git: Option<Git>,
+    /// Path of the file from the top.
+    pub(crate) file: String,
+    pub(crate) text: String,
+    pub(crate) occasion: Occasion,
+    pub(crate) tree: WorkingTree,
+    pub(crate) limits: Limits,
+}
+
+impl Session {
+    /// Finds the project and reads what the event would be.
+    pub(crate) fn open(place: &PlaceArgs, event: &EventArgs) -> anyhow::Result<Self> {
+        let file = place.file.clone().unwrap_or_else(|| FILE.to_owned());
+        let start = place.cwd.clone().unwrap_or_else(|| PathBuf::from("."));
+        let start = start
+            .canonicalize()
+            .with_context(|| format!("cannot work in {}", start.display()))?;
+        let root = find_root(&start, &file).to_owned();
+        let repository = start.ancestors().any(|it| it.join(".git").exists());
+        let git = repository.then(|| Git::new(&root));
+        let text = read_file(&root, &file)?;
+        let (head, settings) = git.as_ref().map(Git::facts).unwrap_or_default();
+        let default_branch = git.as_ref().and_then(Git::default_branch);
+        let directory = root.file_name().map(|it| it.to_string_lossy().into_owned());
+        let occasion = Local {
+            args: event,
+            directory: directory.as_deref().unwrap_or("project"),
+            file: &file,
+            head: &head,
+            settings: &settings,
+            default_branch,
+            project_variables: env_file::read(&root)?,
+        }
+        .occasion()?;
+        let changes = match &event.changes {
+            Some(paths) => Changes::Given(paths.clone()),
+            None if occasion.event.has_range() => Changes::Since(occasion.target.clone()),
+            None => Changes::Unknown,
+        };
+        let mut projects = Vec::new();
+        if let Some(own) = settings.remote_url.as_deref().and_then(remote_project) {
+            projects.push((own.path, root.clone()));
+        }
+        for (path, directory) in &place.projects {
+            let found = PathBuf::from(directory);
+            let found = found.canonicalize().with_context(|| {
+                format!("--project {path}={directory}: there is no such directory")
+            })?;
+            projects.push((path.clone(), found));
+        }
+        let cache = cache_directory().map(|it| it.join("remote"));
+        let fetcher = Fetcher::new(cache, place.offline);
+        let tree = WorkingTree::new(&root, git.clone(), changes, projects, fetcher);
+        Ok(Self {
+            root,
+            git,
+            file,
+            text,
+            occasion,
+            tree,
+            limits: Limits::default(),
+        })
+    }
+
+    pub(crate) fn source(&self) -> SourceFile<'_> {
+        SourceFile {
+            path: &self.file,
+            text: &self.text,
+        }
+    }
+
+    /// Compiles the file for the event.
+    pub(crate) fn compile(&self) -> Result<Compiled, Diagnostics> {
+        rave_ci_lang::compile(
+            &self.source(),
+            &self.occasion.context,
+            &self.tree,
+            &self.limits,
+        )
+    }
+
+    /// Shows a diagnostic with the line that it is about.
+    pub(crate) fn render(&self, diagnostic: &Diagnostic) -> String {
+        if diagnostic.file == self.file {
+            return diagnostic.render(&self.text);
+        }
+        let text = self.tree.read(&diagnostic.file);
+        diagnostic.render(&text.unwrap_or_default())
+    }
+
+    /// Returns the failure of a file that is not valid: all that is wrong, and what to do about files that are elsewhere.
+    pub(crate) fn invalid(&self, errors: &Diagnostics) -> anyhow::Error {
+        let shown: Vec<String> = errors.iter().map(|it| self.render(it)).collect();
+        let text = format!(
+            "{} is not valid\n\n{}",
+            self.file,
+            shown.join("\n").trim_end()
+        );
+        match self.tree.missing_projects().first() {
+            Some(project) => hinted(
+                text,
+                format!("say where the files of {project} are: --project {project}=DIR"),
+                None,
+            ),
+            None => anyhow::Error::msg(text),
+        }
+    }
+}
+
+/// Returns the nearest directory with the file or a repository, or else the first one.
+fn find_root<'a>(start: &'a Path, file: &str) -> &'a Path {
+    let mut above = start.ancestors();
+    let found = above.find(|it| it.join(file).is_file() || it.join(".git").exists());
+    found.unwrap_or(start)
+}
+
+fn read_file(root: &Path, file: &str) -> anyhow::Result<String> {
+    let path = root.join(file);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => {
+            let hint = "work in the project, or name the file with --file or the directory with -C";
+            let text = format!("cannot read {}", path.display());
+            Err(hinted(text, hint, Some(error.into())))
+        }
+    }
+}
