@@ -34,13 +34,18 @@ pub trait Tree {
         None
     }
 
-    /// Opens another project at a branch, tag or commit, by default its `HEAD`, as the user who asks for the pipeline.
+    /// Opens another project at a branch, tag or commit, by default its `HEAD`.
     ///
     /// # Errors
     ///
-    /// The answer is the same for a project that does not exist and one that the user may not read.
-    fn open(&self, project: &str, reference: Option<&str>) -> Result<Foreign, OpenError> {
-        let _ = (project, reference);
+    /// The answer is the same for a project that does not exist and one that the requester may not read.
+    fn open(
+        &self,
+        project: &str,
+        reference: Option<&str>,
+        by: Requester,
+    ) -> Result<Foreign, OpenError> {
+        let _ = (project, reference, by);
         Err(OpenError::NoProject)
     }
 
@@ -61,8 +66,13 @@ pub trait Tree {
     /// # Errors
     ///
     /// As [`Tree::open`]; a version that does not exist is a missing reference.
-    fn open_component(&self, project: &str, version: &str) -> Result<Foreign, OpenError> {
-        self.open(project, Some(version))
+    fn open_component(
+        &self,
+        project: &str,
+        version: &str,
+        by: Requester,
+    ) -> Result<Foreign, OpenError> {
+        self.open(project, Some(version), by)
     }
 
     /// Begins to fetch what is going to be asked for, several at a time. The order and the answers do not depend on it.
@@ -77,7 +87,7 @@ pub trait Tree {
     /// Why there is no usable answer.
     fn remote(&self, file: &RemoteFile) -> Result<String, RemoteError> {
         let _ = file;
-        Err(RemoteError::Unavailable(
+        Err(RemoteError::Refused(
             "files of other servers are not fetched here".to_owned(),
         ))
     }
@@ -112,6 +122,15 @@ pub struct Foreign {
     pub reference: String,
 }
 
+/// On whose behalf a project is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Requester {
+    /// The user who asks for the pipeline.
+    User,
+    /// Nobody in particular: a file of another server must not reach what the user may read.
+    Anyone,
+}
+
 /// Why a project cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
@@ -131,14 +150,16 @@ pub struct RemoteFile {
 /// Why a URL gives no file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteError {
-    /// It is not an address that may be asked.
-    Address,
-    /// The server answered with this status.
-    Status(u16),
-    /// No answer after some tries; the reason.
-    Unavailable(String),
+    /// The address may not be asked; why.
+    Refused(String),
+    /// The server answered with this status, in the last of so many attempts.
+    Status { status: u16, attempts: u32 },
+    /// No usable answer in so many attempts; the kind of error, such as `a timeout error`.
+    Failed { error: String, attempts: u32 },
     /// The answer is larger than a file may be.
     TooLarge,
+    /// The time for all files together is over.
+    OutOfTime,
 }
 
 /// Why a pipeline is asked for, and what is known then. Order inside each list is low to high: the last value of a key wins.

@@ -1,23 +1,37 @@
 //! What conditions ask of the event and the commit, each question put to the tree once.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::expression::Patterns;
 use crate::glob::Glob;
-use crate::{EventContext, Limits, Tree};
+use crate::{EventContext, Foreign, Limits, Tree};
 
 /// Bytes of patterns, with braces written out, that one compilation may compile; beyond, clauses hold.
 const MAX_GLOB_BYTES: usize = 1024 * 1024;
 /// So many clauses of full size are compared before the rest holds unseen.
 const CLAUSES: usize = 200;
 
+/// Where a file is, and with it the files beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "only files of the commit are included yet")]
+pub(crate) enum Place {
+    /// The commit of the pipeline.
+    Commit,
+    /// A commit of another project.
+    Foreign(Foreign),
+    /// In no repository: on another server, or among the templates.
+    Nowhere,
+}
+
 pub(crate) struct Facts<'a> {
     pub(crate) event: &'a EventContext,
     pub(crate) tree: &'a dyn Tree,
     pub(crate) limits: &'a Limits,
     pub(crate) patterns: Rc<Patterns>,
-    files: OnceCell<Vec<String>>,
+    files: OnceCell<Rc<[String]>>,
+    foreign_files: RefCell<HashMap<Foreign, Rc<[String]>>>,
     changed: OnceCell<Option<Vec<String>>>,
     /// How much may still be spent on compiling globs.
     globs_left: Cell<usize>,
@@ -33,19 +47,29 @@ impl<'a> Facts<'a> {
             limits,
             patterns: Rc::default(),
             files: OnceCell::new(),
+            foreign_files: RefCell::default(),
             changed: OnceCell::new(),
             globs_left: Cell::new(MAX_GLOB_BYTES),
             comparisons_left: Cell::new(limits.comparisons.saturating_mul(CLAUSES)),
         }
     }
 
-    /// Returns all files, sorted.
-    fn files(&self) -> &[String] {
-        self.files.get_or_init(|| {
-            let mut files = self.tree.files();
+    /// Returns all files of a place, sorted.
+    pub(crate) fn files(&self, place: &Place) -> Rc<[String]> {
+        let sorted = |mut files: Vec<String>| {
             files.sort_unstable();
-            files
-        })
+            Rc::from(files)
+        };
+        match place {
+            Place::Commit => self.files.get_or_init(|| sorted(self.tree.files())).clone(),
+            Place::Foreign(foreign) => self
+                .foreign_files
+                .borrow_mut()
+                .entry(foreign.clone())
+                .or_insert_with(|| sorted(self.tree.files_at(foreign)))
+                .clone(),
+            Place::Nowhere => Rc::default(),
+        }
     }
 
     /// Returns whether one of the changed paths matches one of the patterns. Without a range, everything changed.
@@ -64,9 +88,9 @@ impl<'a> Facts<'a> {
             .any(|path| globs.iter().any(|it| it.matches(path)))
     }
 
-    /// Returns whether the commit has a file that matches one of the patterns.
-    pub(crate) fn any_exists(&self, patterns: &[String]) -> bool {
-        let files = self.files();
+    /// Returns whether a place has a file that matches one of the patterns.
+    pub(crate) fn any_exists(&self, patterns: &[String], place: &Place) -> bool {
+        let files = self.files(place);
         let (wild, exact): (Vec<&String>, Vec<&String>) = patterns
             .iter()
             .partition(|it| it.contains(['*', '?', '[', '{']));
@@ -121,9 +145,9 @@ impl<'a> Facts<'a> {
     }
 
     /// Returns the files that a name with `*` stands for: `**` crosses directories, anything else is literal.
-    pub(crate) fn matching_wildcard(&self, pattern: &str) -> Vec<String> {
+    pub(crate) fn matching_wildcard(&self, pattern: &str, place: &Place) -> Vec<String> {
         let glob = Glob::wildcard(pattern);
-        self.files()
+        self.files(place)
             .iter()
             .filter(|it| glob.matches(it))
             .cloned()
@@ -170,7 +194,7 @@ mod tests {
             check(
                 &Files(FILES, None),
                 100,
-                |it| it.any_exists(&patterns),
+                |it| it.any_exists(&patterns, &Place::Commit),
                 expected,
             );
         };
@@ -209,7 +233,7 @@ mod tests {
         let limits = Limits::default();
         let facts = |pattern: &str| {
             Facts::new(&EventContext::default(), &Files(FILES, None), &limits)
-                .matching_wildcard(pattern)
+                .matching_wildcard(pattern, &Place::Commit)
         };
         assert_eq!(facts("docs/**/*.md"), ["docs/a/b.md"]);
         assert_eq!(facts("**.md"), ["docs/a/b.md"]);

@@ -21,8 +21,8 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use duration::{NotADuration, parse_duration};
 pub use event::{
-    EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, SourceFile,
-    Tree, Variable,
+    EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, Requester,
+    SourceFile, Tree, Variable,
 };
 pub use expand::{Expanded, Reader, Unknown, expand, expand_all};
 pub use plan::{

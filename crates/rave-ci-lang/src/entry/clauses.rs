@@ -3,7 +3,7 @@
 use super::check::{string_or_strings, strings, unknown_keys};
 use crate::expand::{Unknown, expand};
 use crate::expression::Expression;
-use crate::facts::Facts;
+use crate::facts::{Facts, Place};
 use crate::report::Report;
 use crate::scope::Scope;
 use crate::yaml::{Mapping, Node};
@@ -44,6 +44,11 @@ impl Clauses {
     }
 
     pub(crate) fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
+        self.hold_in(scope, facts, &Place::Commit)
+    }
+
+    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere: `exists` looks at the files beside it.
+    pub(crate) fn hold_in(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> bool {
         let condition = || {
             self.condition
                 .as_ref()
@@ -56,7 +61,7 @@ impl Clauses {
         };
         let exists = || match &self.exists {
             None => true,
-            Some(Exists::Here(patterns)) => facts.any_exists(&expanded(patterns, scope)),
+            Some(Exists::Here(patterns)) => facts.any_exists(&expanded(patterns, scope), place),
             Some(Exists::Elsewhere) => false,
         };
         condition() && changes() && exists()

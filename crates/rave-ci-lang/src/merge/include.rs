@@ -4,7 +4,7 @@ use super::deep_merge;
 use crate::entry::Clauses;
 use crate::entry::check::unknown_keys;
 use crate::expand::{Unknown, expand_with};
-use crate::facts::Facts;
+use crate::facts::{Facts, Place};
 use crate::report::Report;
 use crate::scope::Scope;
 use crate::yaml::{Loader, Mapping, Node, Span, Value};
@@ -100,7 +100,7 @@ impl Includer<'_, '_> {
         if !path.contains('*') {
             return Some(vec![self.file(item, path)?]);
         }
-        let paths = self.facts.matching_wildcard(path);
+        let paths = self.facts.matching_wildcard(path, &Place::Commit);
         paths.iter().map(|it| self.file(item, it)).collect()
     }
 
