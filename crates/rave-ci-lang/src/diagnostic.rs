@@ -29,6 +29,14 @@ impl Severity {
     }
 }
 
+/// A place in a file; line and column are 1-based.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+}
+
 /// One message about one place of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
@@ -43,6 +51,12 @@ pub struct Diagnostic {
     pub column: u32,
     /// What the author could do, for example a name that was probably meant.
     pub hint: Option<String>,
+    /// The includes that lead to the file, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included_from: Vec<Place>,
+    /// The line that the message is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<Excerpt>,
 }
 
 impl fmt::Display for Diagnostic {
@@ -55,17 +69,33 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
-    /// Returns the message with the line it is about and a caret below the column.
-    ///
-    /// `source` is the text of [`Diagnostic::file`]; a line that it does not have is left out.
-    pub fn render(&self, source: &str) -> String {
+    /// Makes a message about a file as a whole.
+    pub fn about(severity: Severity, file: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity,
+            message: message.into(),
+            file: file.into(),
+            line: 0,
+            column: 0,
+            hint: None,
+            included_from: Vec::new(),
+            excerpt: None,
+        }
+    }
+
+    /// Returns the message with the line it is about, a caret below the column, the way to the file and the hint.
+    pub fn render(&self) -> String {
         let mut out = format!("{}: {}\n", self.severity.label(), self.message);
         let gutter = " ".repeat(self.line.to_string().len());
         if self.line > 0 {
             out += &format!("{gutter}--> {}:{}:{}\n", self.file, self.line, self.column);
-            if let Some(text) = source.lines().nth(self.line as usize - 1) {
-                out += &frame(&gutter, self.line, self.column, text);
-            }
+        }
+        if let Some(Excerpt { text, caret }) = &self.excerpt {
+            let caret = " ".repeat(*caret as usize);
+            out += &format!("{gutter} |\n{} | {text}\n{gutter} | {caret}^\n", self.line);
+        }
+        for Place { file, line, column } in &self.included_from {
+            out += &format!("{gutter} = included from {file}:{line}:{column}\n");
         }
         if let Some(hint) = &self.hint {
             out += &format!("{gutter} = hint: {hint}\n");
@@ -74,24 +104,54 @@ impl Diagnostic {
     }
 }
 
-/// Returns the three lines of a code frame. The line is cut around the column, since it may be very long.
-fn frame(gutter: &str, line: u32, column: u32, text: &str) -> String {
-    const BEFORE: usize = 80;
-    const SHOWN: usize = 120;
-    let at = (column as usize).saturating_sub(1);
-    let from = at.saturating_sub(BEFORE);
-    let printable = |it: char| if it.is_control() { ' ' } else { it };
-    let shown: String = text.chars().skip(from).take(SHOWN).map(printable).collect();
-    let caret = " ".repeat(at - from);
-    format!(
-        "{gutter} |\n{line} | {}\n{gutter} | {caret}^\n",
-        shown.trim_end()
-    )
+/// A line of a file, cut around the place of interest, since it may be very long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excerpt {
+    pub text: String,
+    /// How many characters are left of the place.
+    pub caret: u32,
+}
+
+impl Excerpt {
+    /// Cuts the line `line` out of `source`, both counted from 1. `None`: there is no such line.
+    pub fn of(source: &str, line: u32, column: u32) -> Option<Self> {
+        const BEFORE: usize = 80;
+        const SHOWN: usize = 120;
+        let text = lines(source).nth((line as usize).checked_sub(1)?)?;
+        let at = (column as usize).saturating_sub(1);
+        let from = at.saturating_sub(BEFORE);
+        let printable = |it: char| if it.is_control() { ' ' } else { it };
+        let shown: String = text.chars().skip(from).take(SHOWN).map(printable).collect();
+        Some(Self {
+            text: shown.trim_end().to_owned(),
+            caret: u32::try_from(at - from).unwrap_or_default(),
+        })
+    }
+}
+
+/// Splits at the breaks that YAML knows.
+fn lines(source: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(source);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let at = text.find(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']);
+        let line = at.map_or(text, |at| &text[..at]);
+        rest = at.map(|at| {
+            let after = &text[at..];
+            let width = if after.starts_with("\r\n") {
+                2
+            } else {
+                after.chars().next().map_or(1, char::len_utf8)
+            };
+            &after[width..]
+        });
+        Some(line)
+    })
 }
 
 /// Everything that keeps a file from becoming a pipeline. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{}", lines(.0))]
+#[error("{}", listed(.0))]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {
@@ -114,7 +174,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
     }
 }
 
-fn lines(all: &[Diagnostic]) -> String {
+fn listed(all: &[Diagnostic]) -> String {
     let all: Vec<String> = all.iter().map(Diagnostic::to_string).collect();
     all.join("\n")
 }
@@ -127,38 +187,53 @@ mod tests {
     #[test]
     fn a_frame_points_at_the_column() {
         let diagnostic = Diagnostic {
-            severity: Severity::Error,
-            message: "jobs:a config contains unknown keys: scrip".to_owned(),
-            file: ".gitlab-ci.yml".to_owned(),
             line: 2,
             column: 3,
             hint: Some("did you mean `script`?".to_owned()),
+            included_from: vec![Place {
+                file: ".gitlab-ci.yml".to_owned(),
+                line: 7,
+                column: 5,
+            }],
+            excerpt: Excerpt::of("a:\n  scrip: x\n", 2, 3),
+            ..Diagnostic::about(
+                Severity::Error,
+                "ci/build.yml",
+                "jobs:a config contains unknown keys: scrip",
+            )
         };
-        assert_snapshot!(diagnostic, @".gitlab-ci.yml:2:3: jobs:a config contains unknown keys: scrip");
-        assert_snapshot!(diagnostic.render("a:\n  scrip: x\n"), @r"
+        assert_snapshot!(diagnostic, @"ci/build.yml:2:3: jobs:a config contains unknown keys: scrip");
+        assert_snapshot!(diagnostic.render(), @r"
         error: jobs:a config contains unknown keys: scrip
-         --> .gitlab-ci.yml:2:3
+         --> ci/build.yml:2:3
           |
         2 |   scrip: x
           |   ^
+          = included from .gitlab-ci.yml:7:5
           = hint: did you mean `script`?
         ");
     }
 
     #[test]
-    fn a_frame_survives_places_that_do_not_exist() {
-        let mut diagnostic = Diagnostic {
-            severity: Severity::Warning,
-            message: "m".to_owned(),
-            file: "f".to_owned(),
-            line: 9,
-            column: 900,
-            hint: None,
+    fn an_excerpt_is_cut_around_the_column() {
+        let check = |source: &str, line, column, expected: Option<(&str, u32)>| {
+            let found = Excerpt::of(source, line, column);
+            let found = found.as_ref().map(|it| (it.text.as_str(), it.caret));
+            assert_eq!(found, expected, "{source:?}:{line}:{column}");
         };
-        assert_eq!(diagnostic.render("a"), "warning: m\n --> f:9:900\n");
-        diagnostic.line = 1;
-        assert!(diagnostic.render("a").contains("1 |"));
-        diagnostic.line = 0;
+        check("a\nb c", 2, 3, Some(("b c", 2)));
+        check("a\r\nb\rc\u{2028}d", 4, 1, Some(("d", 0)));
+        check("a\tb", 1, 1, Some(("a b", 0)));
+        check("a", 9, 900, None);
+        check("a", 0, 0, None);
+        check("a", 1, 900, Some(("", 80)));
+        check(&"xy".repeat(500), 1, 500, Some((&"yx".repeat(60), 80)));
+    }
+
+    #[test]
+    fn a_message_about_a_whole_file_has_no_place() {
+        let diagnostic = Diagnostic::about(Severity::Warning, "f", "m");
         assert_eq!(diagnostic.to_string(), "f: m");
+        assert_eq!(diagnostic.render(), "warning: m\n");
     }
 }

@@ -18,7 +18,7 @@ mod select;
 mod slug;
 mod yaml;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Place, Severity};
 pub use duration::{NotADuration, parse_duration};
 pub use event::{
     EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, Requester,

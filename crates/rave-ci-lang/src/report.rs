@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::expression::Patterns;
 use crate::yaml::Span;
-use crate::{Compiled, Diagnostic, Diagnostics, Outcome, Severity};
+use crate::{Compiled, Diagnostic, Diagnostics, Excerpt, Outcome, Place, Severity};
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
 const MAX_ERRORS: usize = 100;
@@ -16,6 +16,8 @@ struct File {
     path: String,
     /// The place of the `include` that named it; `None` for the file that is compiled.
     included_at: Option<Span>,
+    /// What its messages quote.
+    text: Box<str>,
 }
 
 #[derive(Debug, Default)]
@@ -43,19 +45,27 @@ impl Report {
         self.files.push(File {
             path: path.to_owned(),
             included_at,
+            text: Box::default(),
         });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// Keeps the text of a file for the lines that messages quote.
+    pub(crate) fn keep_text(&mut self, file: u32, text: &str) {
+        if let Some(file) = self.files.get_mut(file as usize) {
+            file.text = text.into();
+        }
+    }
+
     /// Returns the includes that lead to a place, from the one nearest to it out to the file that is compiled.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "diagnostics do not carry it yet")
-    )]
-    pub(crate) fn include_chain(&self, span: Span) -> Vec<(&str, Span)> {
+    pub(crate) fn include_chain(&self, span: Span) -> Vec<Place> {
         let parent = |span: &Span| self.files.get(span.file as usize)?.included_at;
         std::iter::successors(parent(&span), parent)
-            .map(|it| (self.path(it), it))
+            .map(|it| Place {
+                file: self.path(it).to_owned(),
+                line: it.line,
+                column: it.column,
+            })
             .collect()
     }
 
@@ -118,6 +128,11 @@ impl Report {
             line: span.line,
             column: span.column,
             hint,
+            included_from: self.include_chain(span),
+            excerpt: self
+                .files
+                .get(span.file as usize)
+                .and_then(|it| Excerpt::of(&it.text, span.line, span.column)),
         }
     }
 
@@ -198,10 +213,9 @@ mod tests {
         let root = report.add_file("root.yml", None);
         let middle = report.add_file("middle.yml", Some(at(root, 3)));
         let inner = report.add_file("inner.yml", Some(at(middle, 7)));
-        assert_eq!(
-            report.include_chain(at(inner, 9)),
-            [("middle.yml", at(middle, 7)), ("root.yml", at(root, 3))]
-        );
+        let chain = report.include_chain(at(inner, 9));
+        let shown: Vec<(&str, u32)> = chain.iter().map(|it| (it.file.as_str(), it.line)).collect();
+        assert_eq!(shown, [("middle.yml", 7), ("root.yml", 3)]);
         assert_eq!(report.include_chain(at(root, 1)), []);
     }
 

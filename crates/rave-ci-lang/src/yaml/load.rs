@@ -70,6 +70,7 @@ impl<'l> Loader<'l> {
             .bytes_left
             .checked_sub(text.len())
             .ok_or_else(|| fail("Total size of combined CI/CD configuration is too big"))?;
+        report.keep_text(file, text);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut events = Events::new(text, start, self, report);
         let first = events.document()?;

@@ -133,7 +133,7 @@ fn survives(text: &str) {
     ) {
         assert!(errors.first().is_some());
         for error in &errors {
-            error.render(text);
+            error.render();
         }
     }
 }

@@ -140,14 +140,8 @@ impl Ci {
 }
 
 fn too_large(size: u64, limit: usize) -> Reading {
-    let error = Diagnostic {
-        severity: rave_ci_lang::Severity::Error,
-        message: format!("the file has {size} bytes, more than the {limit} that are read"),
-        file: CONFIG_PATH.to_owned(),
-        line: 0,
-        column: 0,
-        hint: None,
-    };
+    let message = format!("the file has {size} bytes, more than the {limit} that are read");
+    let error = Diagnostic::about(rave_ci_lang::Severity::Error, CONFIG_PATH, message);
     Reading {
         text: String::new(),
         predefined: Vec::new(),

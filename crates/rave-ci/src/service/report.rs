@@ -56,12 +56,10 @@ mod tests {
 
     fn diagnostic(message: &str) -> Diagnostic {
         Diagnostic {
-            severity: Severity::Error,
-            message: message.into(),
-            file: ".gitlab-ci.yml".into(),
             line: 3,
             column: 5,
             hint: Some("look".into()),
+            ..Diagnostic::about(Severity::Error, ".gitlab-ci.yml", message)
         }
     }
 
