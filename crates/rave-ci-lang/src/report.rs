@@ -136,6 +136,10 @@ impl Report {
         }
     }
 
+    pub(crate) fn error_count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// Returns whether more errors would not be kept.
     pub(crate) fn is_full(&self) -> bool {
         self.errors.len() == MAX_ERRORS

@@ -26,6 +26,17 @@ pub(crate) fn unknown_keys(map: &Mapping, at: &str, known: &[&str], report: &mut
     );
 }
 
+/// Returns whether there is nothing in a node: null, `false`, blank text, an empty list or map.
+pub(crate) fn blank(node: &Node) -> bool {
+    match &node.value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Text(text) => text.trim().is_empty(),
+        Value::Sequence(items) => items.is_empty(),
+        Value::Mapping(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
 /// Returns the items if the node is a list of strings.
 pub(crate) fn strings(node: &Node) -> Option<Vec<String>> {
     node.as_sequence()?

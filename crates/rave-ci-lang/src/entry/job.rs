@@ -5,15 +5,17 @@ use super::common::Common;
 use super::environment::{coverage, environment};
 use super::inherit::Inherit;
 use super::job_keys::{check_keys, notices};
-use super::needs::{NeedEntry, needs};
+use super::json::json;
+use super::needs::{Needs, NeedsOf, needs};
 use super::only::{Policy, policy};
 use super::parallel::{Parallel, parallel};
 use super::retry::exit_codes;
 use super::rules::{Owner, Rule, WEEK, rules};
+use super::trigger::{artifact_jobs, trigger};
 use super::variables::{Level, variables};
 use crate::report::Report;
 use crate::yaml::{Key, Mapping, Node, Span};
-use crate::{Environment, UploadWhen, Variable, When};
+use crate::{Bridge, Environment, UploadWhen, Variable, When};
 
 pub(super) const UPLOAD_WHEN: [(&str, UploadWhen); 3] = [
     ("on_success", UploadWhen::OnSuccess),
@@ -31,7 +33,12 @@ const WHEN: [(&str, When); 5] = [
 pub(crate) struct Job {
     pub(crate) name: String,
     pub(crate) span: Span,
-    pub(crate) kind: JobKind,
+    /// Instead of a script. Project and branch are not expanded.
+    pub(crate) bridge: Option<Bridge>,
+    /// Jobs out of whose artifacts the child pipeline takes its files.
+    pub(crate) artifact_jobs: Vec<(Span, String)>,
+    /// `run`, as given.
+    pub(crate) steps: Option<serde_json::Value>,
     pub(crate) stage: String,
     pub(crate) stage_span: Span,
     pub(crate) script: Vec<String>,
@@ -46,7 +53,7 @@ pub(crate) struct Job {
     pub(crate) rules: Option<Vec<Rule>>,
     pub(crate) only: Option<Policy>,
     pub(crate) except: Option<Policy>,
-    pub(crate) needs: Option<Vec<NeedEntry>>,
+    pub(crate) needs: Option<Needs>,
     pub(crate) dependencies: Option<(Span, Vec<String>)>,
     pub(crate) environment: Option<Environment>,
     pub(crate) coverage: Option<String>,
@@ -55,25 +62,12 @@ pub(crate) struct Job {
     pub(crate) parallel: Option<Parallel>,
 }
 
-/// What the planner does with a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JobKind {
-    Script,
-    /// Of a kind that is not done yet: other jobs may name it, but it does not run.
-    LeftOut,
-}
-
 /// Reads a job. `None` if it is none, which is reported.
 pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report) -> Option<Job> {
     let at = format!("jobs:{}", key.text);
     let map = node.as_mapping()?;
     let is_script = map.get("script").is_some() || map.get("run").is_some();
-    let kind = if is_script && map.given("run").is_none() {
-        JobKind::Script
-    } else {
-        JobKind::LeftOut
-    };
-    notices(key, map, is_script, report);
+    notices(key, map, report);
     check_keys(map, is_script, &at, report);
 
     let mut common = Common::read(map, &at, report);
@@ -81,16 +75,23 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         .given("inherit")
         .map(|it| Inherit::read(it, &at, report))
         .unwrap_or_default();
-    common.or_default(default, |key| inherit.has_default(key));
-    let when = when(map, &at, report);
+    common.or_default(default, |key| {
+        inherit.has_default(key) && (is_script || key == "interruptible")
+    });
+    let when = when(map, is_script, &at, report);
     let allow_failure = map.given("allow_failure");
-    let allow_map = allow_failure.and_then(Node::as_mapping);
+    let allow_map = allow_failure
+        .and_then(Node::as_mapping)
+        .filter(|_| is_script);
     if let Some(map) = allow_map {
         unknown_keys(map, &format!("{at}:allow_failure"), &["exit_codes"], report);
     } else if let Some(node) = allow_failure.filter(|it| it.as_bool().is_none()) {
         report.entry_error(
             node.span,
-            format!("{at} allow failure should be a hash or a boolean value"),
+            match is_script {
+                true => format!("{at} allow failure should be a hash or a boolean value"),
+                false => format!("{at} allow failure should be a boolean value"),
+            },
         );
     }
     let mut policy_of = |key: &str| {
@@ -99,17 +100,32 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     };
     let (only, except) = (policy_of("only"), policy_of("except"));
     let stage = map.given("stage");
+    let owner = if is_script {
+        NeedsOf::Job
+    } else {
+        NeedsOf::Bridge
+    };
+    let needs = map
+        .given("needs")
+        .map(|it| needs(it, owner, &format!("{at}:needs"), report));
+    let bridge = if is_script {
+        None
+    } else {
+        bridge(key, map, needs.as_ref(), &at, report)
+    };
     Some(Job {
         name: key.text.clone(),
         span: key.span,
-        kind,
+        bridge,
+        artifact_jobs: map.given("trigger").map(artifact_jobs).unwrap_or_default(),
+        steps: map.given("run").map(json),
         stage: stage
             .and_then(|it| stage_name(it, &at, report))
             .unwrap_or_else(|| "test".to_owned()),
         stage_span: stage.map_or(key.span, |it| it.span),
         script: map
             .get("script")
-            .filter(|_| kind == JobKind::Script)
+            .filter(|_| map.given("run").is_none())
             .map(|it| lines(it, &at, report))
             .unwrap_or_default(),
         common,
@@ -133,10 +149,8 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
             .map(|it| rules(it, &at, Owner::Job, report)),
         only,
         except,
-        needs: map
-            .given("needs")
-            .map(|it| needs(it, &format!("{at}:needs"), report)),
-        dependencies: dependencies(map, &at, report),
+        dependencies: dependencies(map, needs.as_ref(), &at, report),
+        needs,
         environment: map
             .given("environment")
             .and_then(|it| environment(it, &format!("{at}:environment"), report)),
@@ -147,7 +161,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         manual_confirmation: text(map, "manual_confirmation", &at, report),
         parallel: map
             .given("parallel")
-            .and_then(|it| parallel(it, &format!("{at}:parallel"), report)),
+            .and_then(|it| parallel(it, !is_script, &format!("{at}:parallel"), report)),
     })
 }
 
@@ -169,12 +183,46 @@ fn stage_name(node: &Node, at: &str, report: &mut Report) -> Option<String> {
     node.as_text().map(str::to_owned)
 }
 
-fn when(map: &Mapping, at: &str, report: &mut Report) -> When {
-    let problem =
-        format!("{at} when should be one of: on_success, on_failure, always, manual, delayed");
+/// Reads `when`. Bridges cannot be delayed.
+fn when(map: &Mapping, is_script: bool, at: &str, report: &mut Report) -> When {
+    let words = if is_script { &WHEN[..] } else { &WHEN[..4] };
+    let names: Vec<&str> = words.iter().map(|it| it.0).collect();
+    let problem = format!("{at} when should be one of: {}", names.join(", "));
     map.given("when")
-        .and_then(|it| one_of(it, &WHEN, &problem, report))
+        .and_then(|it| one_of(it, words, &problem, report))
         .unwrap_or_default()
+}
+
+/// Reads what a job without script does instead.
+fn bridge(
+    key: &Key,
+    map: &Mapping,
+    needs: Option<&Needs>,
+    at: &str,
+    report: &mut Report,
+) -> Option<Bridge> {
+    if let Some(node) = map.given("trigger") {
+        return trigger(node, &format!("{at}:trigger"), report).map(Bridge::Trigger);
+    }
+    let mirrors = needs.map(|it| it.mirrors.as_slice()).unwrap_or_default();
+    match mirrors {
+        [project] => {
+            let project = project.clone();
+            return Some(Bridge::Mirror { project });
+        }
+        [] => report.error_with_hint(
+            needs.map_or(key.span, |it| it.span),
+            format!("{at} config should contain either a trigger or a needs:pipeline")
+                .to_lowercase(),
+            Some("a job needs a `script`".to_owned()),
+        ),
+        [_, second, ..] => report.error_with_hint(
+            key.span,
+            format!("{at} config should contain at most one bridge need").to_lowercase(),
+            Some(format!("take away `{second}`")),
+        ),
+    }
+    None
 }
 
 fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report) -> Option<u64> {
@@ -192,9 +240,39 @@ fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report
     }
 }
 
-fn dependencies(map: &Mapping, at: &str, report: &mut Report) -> Option<(Span, Vec<String>)> {
+/// Reads `dependencies`, which must be part of the needs if there are any.
+fn dependencies(
+    map: &Mapping,
+    needs: Option<&Needs>,
+    at: &str,
+    report: &mut Report,
+) -> Option<(Span, Vec<String>)> {
     let node = map.given("dependencies")?;
     let names = super::check::listed(map, "dependencies", at, report);
+    let (jobs, foreign) = needs.map_or((&[][..], false), |it| {
+        (it.jobs.as_slice(), !it.foreign.is_empty())
+    });
+    if jobs.is_empty() && foreign && !names.is_empty() {
+        report.entry_error(
+            node.span,
+            format!("{at} needs corresponding to dependencies must be from the same pipeline"),
+        );
+    } else if !jobs.is_empty() {
+        let missing: Vec<&str> = names
+            .iter()
+            .filter(|name| !jobs.iter().any(|it| it.job == **name))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            report.entry_error(
+                node.span,
+                format!(
+                    "{at} dependencies the {} should be part of needs",
+                    missing.join(", ")
+                ),
+            );
+        }
+    }
     Some((node.span, names))
 }
 

@@ -2,9 +2,9 @@
 
 use super::check::unknown_keys;
 use crate::report::Report;
-use crate::yaml::{Key, Mapping, Node};
+use crate::yaml::{Key, Mapping};
 
-const JOB_KEYS: [&str; 39] = [
+const JOB_KEYS: [&str; 38] = [
     "after_script",
     "allow_failure",
     "artifacts",
@@ -43,7 +43,6 @@ const JOB_KEYS: [&str; 39] = [
     "dast_configuration",
     "identity",
     "secrets",
-    "trigger",
 ];
 const BRIDGE_KEYS: [&str; 15] = [
     "allow_failure",
@@ -74,7 +73,7 @@ const NOT_DONE: [(&str, &str); 7] = [
 ];
 
 /// Says which keywords of the job have no effect.
-pub(super) fn notices(key: &Key, map: &Mapping, is_script: bool, report: &mut Report) {
+pub(super) fn notices(key: &Key, map: &Mapping, report: &mut Report) {
     if key.text == "pages" && map.get("pages").is_none() {
         report.unsupported(
             key.span,
@@ -91,73 +90,31 @@ pub(super) fn notices(key: &Key, map: &Mapping, is_script: bool, report: &mut Re
         }
     }
     if let Some((key, _)) = map.entry("run").filter(|it| !it.1.is_null()) {
-        report.unsupported(key.span, "run", "the job is left out");
-    }
-    if !is_script {
-        let (name, span) = ["trigger", "needs"]
-            .into_iter()
-            .find_map(|it| map.entry(it).map(|(key, _)| (it, key.span)))
-            .unwrap_or_default();
-        let name = if name == "needs" {
-            "needs:pipeline without script"
-        } else {
-            name
-        };
-        report.unsupported(
-            span,
-            name,
-            "no other pipeline is started and the job is left out",
-        );
+        report.unsupported(key.span, "run", "the job succeeds without doing its steps");
     }
 }
 
 /// Refuses keywords that are unknown or do not go together.
 pub(super) fn check_keys(map: &Mapping, is_script: bool, at: &str, report: &mut Report) {
-    let known: &[&str] = if is_script { &JOB_KEYS } else { &BRIDGE_KEYS };
-    unknown_keys(map, at, known, report);
-    let together = |first: &str, others: &[&str]| {
-        let others: Vec<&str> = others
+    for keys in [
+        &["script", "trigger"][..],
+        &["run", "trigger"],
+        &["script", "run"],
+        &["before_script", "run"],
+        &["after_script", "run"],
+    ] {
+        let found: Vec<&Key> = map
             .iter()
-            .copied()
-            .filter(|it| map.given(it).is_some())
+            .map(|it| &it.0)
+            .filter(|it| keys.contains(&it.text.as_str()))
             .collect();
-        let found = map.given(first).filter(|_| !others.is_empty());
-        found.map(|it| {
-            (
-                it.span,
-                format!(
-                    "{at} config these keys cannot be used together: {first}, {}",
-                    others.join(", ")
-                ),
-            )
-        })
-    };
-    let clashes = [
-        together("trigger", &["script"]),
-        together("run", &["script", "before_script", "after_script"]),
-    ];
-    for (span, message) in clashes.into_iter().flatten() {
-        report.entry_error(span, message);
-    }
-    let needs_pipeline = |it: &Node| {
-        it.as_mapping()
-            .is_some_and(|it| it.get("pipeline").is_some())
-    };
-    let needs = map
-        .given("needs")
-        .filter(|_| !is_script && map.given("trigger").is_none());
-    if let Some(needs) = needs.filter(|it| {
-        !needs_pipeline(it)
-            && !it
-                .as_sequence()
-                .is_some_and(|it| it.iter().any(needs_pipeline))
-    }) {
-        let message = format!("{at} config should contain either a trigger or a needs:pipeline");
-        report.error_with_hint(
-            needs.span,
-            message.to_lowercase(),
-            Some("a job needs a `script`".to_owned()),
-        );
+        if let [first, second] = found.as_slice() {
+            let message = format!(
+                "{at} config these keys cannot be used together: {}, {}",
+                first.text, second.text
+            );
+            report.entry_error(second.span, message);
+        }
     }
     if map.given("rules").is_some() {
         let clashing: Vec<&str> = ["only", "except", "start_in"]
@@ -172,4 +129,6 @@ pub(super) fn check_keys(map: &Mapping, is_script: bool, at: &str, report: &mut 
             report.entry_error(node.span, message);
         }
     }
+    let known: &[&str] = if is_script { &JOB_KEYS } else { &BRIDGE_KEYS };
+    unknown_keys(map, at, known, report);
 }

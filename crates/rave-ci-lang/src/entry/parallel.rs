@@ -7,45 +7,71 @@ use crate::yaml::{Mapping, Node, Value};
 
 const MAX_COPIES: usize = 200;
 
+/// The values that each key of one matrix entry takes.
+pub(crate) type Axes = Vec<(String, Vec<String>)>;
+
 #[derive(Clone, Debug)]
 pub(crate) enum Parallel {
     Count(u32),
-    /// One set of variables for each copy, in order.
-    Matrix(Vec<Vec<Variable>>),
+    Matrix(Vec<Axes>),
 }
 
 impl Parallel {
     /// Returns the suffix of the name and the variables of each copy.
-    pub(crate) fn copies(&self) -> Vec<(String, &[Variable])> {
+    pub(crate) fn copies(&self) -> Vec<(String, Vec<Variable>)> {
         match self {
             Self::Count(total) => (1..=*total)
-                .map(|it| (format!(" {it}/{total}"), &[][..]))
+                .map(|it| (format!(" {it}/{total}"), Vec::new()))
                 .collect(),
-            Self::Matrix(sets) => sets
-                .iter()
-                .map(|set| {
-                    let values: Vec<&str> = set.iter().map(|it| it.value.as_str()).collect();
-                    (format!(": [{}]", values.join(", ")), set.as_slice())
-                })
-                .collect(),
+            Self::Matrix(matrix) => {
+                let sets = matrix.iter().flat_map(product);
+                sets.map(|set| (suffix(&set), set)).collect()
+            }
         }
     }
 }
 
-pub(super) fn parallel(node: &Node, at: &str, report: &mut Report) -> Option<Parallel> {
+/// Returns what the values of a copy add to the name of its job.
+fn suffix(set: &[Variable]) -> String {
+    let values: Vec<&str> = set.iter().map(|it| it.value.as_str()).collect();
+    format!(": [{}]", values.join(", "))
+}
+
+/// Returns the names of the copies that a matrix makes of a job.
+pub(crate) fn copy_names(job: &str, matrix: &[Axes]) -> Vec<String> {
+    let sets = matrix.iter().flat_map(product);
+    sets.map(|it| format!("{job}{}", suffix(&it))).collect()
+}
+
+/// Reads the keyword. Bridges have no use for a number.
+pub(super) fn parallel(
+    node: &Node,
+    is_bridge: bool,
+    at: &str,
+    report: &mut Report,
+) -> Option<Parallel> {
     let problem = match &node.value {
         Value::Integer(..=0) => format!("{at} config must be greater than or equal to 1"),
         Value::Integer(201..) => format!("{at} config must be less than or equal to {MAX_COPIES}"),
+        Value::Integer(_) if is_bridge => {
+            format!("{at} config cannot use \"parallel: <number>\".")
+        }
         Value::Integer(count) => return u32::try_from(*count).ok().map(Parallel::Count),
         Value::Float(_) => format!("{at} config must be an integer"),
-        Value::Mapping(map) => return matrix(node, map, at, report),
+        Value::Mapping(map) => return matrix(node, map, at, report).map(Parallel::Matrix),
         _ => format!("{at} should be an integer or a hash"),
     };
     report.entry_error(node.span, problem);
     None
 }
 
-fn matrix(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Parallel> {
+/// Reads the map form.
+pub(super) fn matrix(
+    node: &Node,
+    map: &Mapping,
+    at: &str,
+    report: &mut Report,
+) -> Option<Vec<Axes>> {
     unknown_keys(map, at, &["matrix"], report);
     let Some(matrix) = map.given("matrix") else {
         report.entry_error(
@@ -64,29 +90,26 @@ fn matrix(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<P
         );
         return None;
     };
-    let mut sets: Vec<Vec<Variable>> = Vec::new();
+    let mut all = Vec::with_capacity(entries.len());
+    let mut count = 0_usize;
     for entry in entries {
         let axes = axes(matrix, entry, at, report)?;
         let size = axes
             .iter()
             .try_fold(1_usize, |size, it| size.checked_mul(it.1.len()));
-        if size.is_none_or(|it| it + sets.len() > MAX_COPIES) {
+        count = size.map_or(usize::MAX, |it| count.saturating_add(it));
+        if count > MAX_COPIES {
             let message =
                 format!("{at}:matrix config generates too many jobs (maximum is {MAX_COPIES})");
             report.entry_error(matrix.span, message);
             return None;
         }
-        sets.extend(product(&axes));
+        all.push(axes);
     }
-    Some(Parallel::Matrix(sets))
+    Some(all)
 }
 
-fn axes<'a>(
-    matrix: &Node,
-    entry: &'a Mapping,
-    at: &str,
-    report: &mut Report,
-) -> Option<Vec<(&'a str, Vec<String>)>> {
+fn axes(matrix: &Node, entry: &Mapping, at: &str, report: &mut Report) -> Option<Axes> {
     let at = format!("{at}:matrix:variables config");
     if entry.is_empty() {
         report.entry_error(matrix.span, format!("{at} requires at least 1 items"));
@@ -97,14 +120,14 @@ fn axes<'a>(
             .then(|| it.scalar_text())
             .flatten()
     };
-    let axes: Option<Vec<(&str, Vec<String>)>> = entry
+    let axes: Option<Axes> = entry
         .iter()
         .map(|(key, value)| {
             let values = match value.as_sequence() {
                 Some(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>()?,
                 None => vec![scalar(value)?],
             };
-            Some((key.text.as_str(), values))
+            key.is_alphanumeric().then(|| (key.text.clone(), values))
         })
         .collect();
     if axes.is_none() {
@@ -115,11 +138,11 @@ fn axes<'a>(
 }
 
 /// Returns all combinations, the last key changing fastest.
-fn product(axes: &[(&str, Vec<String>)]) -> Vec<Vec<Variable>> {
+fn product(axes: &Axes) -> Vec<Vec<Variable>> {
     axes.iter().fold(vec![Vec::new()], |sets, (key, values)| {
         let extended = |set: &Vec<Variable>, value: &String| {
             let mut set = set.clone();
-            set.push(Variable::public(*key, value));
+            set.push(Variable::public(key, value));
             set
         };
         sets.iter()

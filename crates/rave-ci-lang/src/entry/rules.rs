@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Clauses;
 use super::check::{boolean, duration, flattened, one_of, unknown_keys};
 use super::common::interruptible_is_recorded;
-use super::needs::{NeedEntry, needs};
+use super::needs::{Needs, NeedsOf, needs};
 use super::variables::{Level, variables};
 use super::workflow::auto_cancel;
 use crate::report::Report;
@@ -45,7 +45,7 @@ pub(crate) struct Rule {
     pub(crate) start_in_secs: Option<u64>,
     pub(crate) allow_failure: Option<bool>,
     pub(crate) variables: Vec<Variable>,
-    pub(crate) needs: Vec<NeedEntry>,
+    pub(crate) needs: Needs,
     pub(crate) interruptible: Option<bool>,
     pub(crate) auto_cancel: Option<AutoCancel>,
 }
@@ -138,7 +138,7 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
             .unwrap_or_default(),
         needs: map
             .given("needs")
-            .map(|it| needs(it, &format!("{at}:needs"), report))
+            .map(|it| needs(it, NeedsOf::Rule, &format!("{at}:needs"), report))
             .unwrap_or_default(),
         interruptible: map.given("interruptible").and_then(|it| {
             interruptible_is_recorded(it.span, report);

@@ -1,49 +1,59 @@
 //! Jobs compared with stages and with each other, before any rule is asked.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::candidates::Candidates;
+use super::candidates::{Candidate, Candidates, NotInMatrix, Target};
 use crate::entry::{Config, Job, NeedEntry};
 use crate::graph;
 use crate::report::{Report, did_you_mean};
 use crate::yaml::Span;
 
-const MAX_NEEDS: usize = 50;
-
 pub(super) fn check(config: &Config, candidates: &Candidates<'_>, report: &mut Report) {
     let checker = Checker { config, candidates };
+    let mut wrong: Option<*const Job> = None;
+    for candidate in &candidates.all {
+        // What is wrong with one copy is wrong with all of them.
+        if wrong.is_some_and(|it| std::ptr::eq(it, candidate.job)) {
+            continue;
+        }
+        let errors = report.error_count();
+        checker.candidate(candidate, report);
+        if report.error_count() > errors {
+            wrong = Some(candidate.job);
+        }
+    }
     for job in &config.jobs {
-        checker.job(job, report);
+        checker.warn_of_double_pipelines(job, report);
     }
     if report.has_errors() {
         return;
     }
-    let owner = |name: &str| {
-        candidates
-            .named(name)
-            .first()
-            .map(|it| candidates.all[*it].job.name.as_str())
-    };
-    let edges = |job: &'_ Job| {
-        job.needs
-            .iter()
-            .flatten()
-            .filter_map(|it| owner(&it.job))
+    let edges = |candidate: &Candidate<'_>| {
+        let needs = candidate.job.needs.iter().flat_map(|it| &it.jobs);
+        needs
+            .flat_map(|it| candidates.needed(candidate, it).unwrap_or_default())
+            .filter_map(|it| it.index)
+            .map(|it| candidates.all[it].name.as_str())
             .collect()
     };
     check_circles(
-        config
-            .jobs
+        candidates
+            .all
             .iter()
             .map(|it| (it.name.as_str(), edges(it)))
             .collect(),
-        config,
+        candidates,
         report,
     );
 }
 
 /// Reports needs that go in circles.
-pub(super) fn check_circles(jobs: Vec<(&str, Vec<&str>)>, config: &Config, report: &mut Report) {
+pub(super) fn check_circles(
+    jobs: Vec<(&str, Vec<&str>)>,
+    candidates: &Candidates<'_>,
+    report: &mut Report,
+) {
     let index: HashMap<&str, usize> = jobs
         .iter()
         .enumerate()
@@ -70,11 +80,9 @@ pub(super) fn check_circles(jobs: Vec<(&str, Vec<&str>)>, config: &Config, repor
         Some(job) => format!("self-dependency: {}", jobs[job].0),
         None => format!("topological sort failed: {names:?}"),
     };
-    let span = config
-        .jobs
-        .iter()
-        .find(|it| it.name == *first)
-        .map_or(Span::default(), |it| it.span);
+    let span = candidates
+        .find(first)
+        .map_or(Span::default(), |it| candidates.all[it].job.span);
     report.error(
         span,
         format!("The pipeline has circular dependencies: {what}"),
@@ -87,98 +95,119 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn job(&self, job: &Job, report: &mut Report) {
-        let Some(stage) = self.config.stages.iter().position(|it| *it == job.stage) else {
+    /// Asks the questions in GitLab's order.
+    fn candidate(&self, candidate: &Candidate<'_>, report: &mut Report) {
+        let job = candidate.job;
+        if self.config.stages.get(candidate.stage_index) != Some(&job.stage) {
             let stages = self.config.stages.join(", ");
             let message = format!(
                 "{} job: chosen stage {} does not exist; available stages are {stages}",
-                job.name, job.stage
+                candidate.name, job.stage
             );
             let hint = did_you_mean(&job.stage, self.config.stages.iter().map(String::as_str));
             report.error_with_hint(job.stage_span, message, hint);
             return;
-        };
-        for (span, dependency) in job
+        }
+        for (span, name) in job
             .dependencies
             .iter()
             .flat_map(|(span, names)| names.iter().map(move |it| (*span, it)))
         {
-            self.reference(job, stage, dependency, "dependency", span, report);
-            if job
-                .needs
-                .as_ref()
-                .is_some_and(|it| !it.iter().any(|it| it.job == *dependency))
-            {
-                let message = format!(
-                    "jobs:{} dependencies the {dependency} should be part of needs",
-                    job.name
-                );
-                report.entry_error(span, message);
+            for target in self.candidates.named(name) {
+                self.reference(candidate, &target, "dependency", span, report);
             }
         }
-        self.needs(job, stage, job.needs.as_deref().unwrap_or_default(), report);
+        self.needs(candidate, report);
         for rule in job.rules.iter().flatten() {
-            self.needs(job, stage, &rule.needs, report);
+            let written = rule.needs.jobs.iter().map(|it| {
+                let target = Target {
+                    name: Cow::Borrowed(it.job.as_str()),
+                    index: self.candidates.find(&it.job),
+                };
+                (it, target)
+            });
+            self.targets(candidate, written.collect(), report);
         }
-        self.warn_of_double_pipelines(job, report);
+        for (span, name) in &job.artifact_jobs {
+            let target = Target {
+                name: Cow::Borrowed(name.as_str()),
+                index: self.candidates.find(name),
+            };
+            self.reference(candidate, &target, "dependency", *span, report);
+        }
     }
 
-    fn needs(&self, job: &Job, stage: usize, needs: &[NeedEntry], report: &mut Report) {
+    fn needs(&self, candidate: &Candidate<'_>, report: &mut Report) {
+        let Some(needs) = &candidate.job.needs else {
+            return;
+        };
+        let mut targets = Vec::with_capacity(needs.jobs.len());
+        for need in &needs.jobs {
+            match self.candidates.needed(candidate, need) {
+                Ok(found) => targets.extend(found.into_iter().map(|it| (need, it))),
+                Err(NotInMatrix(key)) => {
+                    let message = format!(
+                        "{} job: '{key}' does not exist in matrix configuration",
+                        candidate.job.name
+                    );
+                    report.error(need.span, message);
+                    return;
+                }
+            }
+        }
+        self.targets(candidate, targets, report);
+    }
+
+    fn targets(
+        &self,
+        candidate: &Candidate<'_>,
+        targets: Vec<(&NeedEntry, Target<'_>)>,
+        report: &mut Report,
+    ) {
+        for (need, target) in &targets {
+            if target.index.is_some() || !need.optional {
+                self.reference(candidate, target, "need", need.span, report);
+            }
+        }
         let mut seen = HashSet::new();
-        let mut count = 0;
-        for need in needs {
-            let named = self.candidates.named(&need.job);
-            count += named.len();
-            if !(named.is_empty() && need.optional) {
-                self.reference(job, stage, &need.job, "need", need.span, report);
-            }
-            if named.iter().any(|it| !seen.insert(*it)) {
-                report.error(
-                    need.span,
-                    format!(
-                        "{} has the following needs duplicated: {}.",
-                        job.name, need.job
-                    ),
-                );
-            }
-        }
-        if count > MAX_NEEDS {
+        let twice: Vec<&(&NeedEntry, Target<'_>)> = targets
+            .iter()
+            .filter(|it| !seen.insert(it.1.name.as_ref()))
+            .collect();
+        if let Some((need, _)) = twice.first() {
+            let names: Vec<&str> = twice.iter().map(|it| it.1.name.as_ref()).collect();
             let message = format!(
-                "{} job: one job can only need {MAX_NEEDS} others, but you have listed {count}. \
-                 See needs keyword documentation for more details",
-                job.name
+                "{} has the following needs duplicated: {}.",
+                candidate.name,
+                names.join(", ")
             );
-            report.error(job.span, message);
+            report.error(need.span, message);
         }
     }
 
-    /// Checks that a name means jobs of the same or an earlier stage.
+    /// Checks that a name means a job of the same or an earlier stage.
     fn reference(
         &self,
-        job: &Job,
-        stage: usize,
-        name: &str,
+        candidate: &Candidate<'_>,
+        target: &Target<'_>,
         what: &str,
         span: Span,
         report: &mut Report,
     ) {
-        let named = self.candidates.named(name);
-        if named.is_empty() {
-            let hint = did_you_mean(name, self.config.jobs.iter().map(|it| it.name.as_str()));
-            report.error_with_hint(
-                span,
-                format!("{} job: undefined {what}: {name}", job.name),
-                hint,
-            );
-        } else if named
-            .iter()
-            .any(|it| self.candidates.all[*it].stage_index > stage)
-        {
-            let message = format!(
-                "{} job: {what} {name} is not defined in current or prior stages",
-                job.name
-            );
-            report.error(span, message);
+        let (job, name) = (&candidate.name, &target.name);
+        match target.index {
+            None => {
+                let names = self.config.jobs.iter().map(|it| it.name.as_str());
+                let hint = did_you_mean(name, names);
+                report.error_with_hint(span, format!("{job} job: undefined {what}: {name}"), hint);
+            }
+            Some(index) if self.candidates.all[index].stage_index > candidate.stage_index => {
+                report.error(
+                    span,
+                    format!("{job} job: {what} {name} is not defined in current or prior stages"),
+                );
+            }
+            Some(_) => {}
         }
     }
 

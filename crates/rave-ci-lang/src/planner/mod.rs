@@ -10,12 +10,14 @@ use self::budget::{Budget, weight, weight_of_variables};
 use self::candidates::{Candidate, Candidates};
 use self::rules::Decision;
 use self::workflow::Workflow;
-use crate::entry::{Config, JobKind, NeedEntry, overlay};
+use crate::entry::{Config, NeedEntry, Needs, overlay};
 use crate::expand::{Unknown, expand, expand_with};
 use crate::facts::Facts;
 use crate::report::Report;
 use crate::scope::Scope;
-use crate::{Environment, JobPlan, Need, Outcome, Plan, Variable};
+use crate::{Bridge, Environment, JobPlan, Need, Outcome, Plan, Trigger, TriggerTarget, Variable};
+
+const MAX_NEEDS: usize = 50;
 
 /// Plans the pipeline. `None` after errors.
 pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> Option<Outcome> {
@@ -47,11 +49,7 @@ pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> O
         decided.push(decision);
     }
     let mut jobs: Vec<JobPlan> = Vec::new();
-    for one in decided
-        .iter()
-        .flatten()
-        .filter(|it| it.candidate.job.kind == JobKind::Script)
-    {
+    for one in decided.iter().flatten() {
         if let Some(job) = planner.job(one, &decided, report) {
             budget.take(weight(&job), one.candidate, report)?;
             jobs.push(job);
@@ -61,7 +59,7 @@ pub(crate) fn plan(config: &Config, facts: &Facts<'_>, report: &mut Report) -> O
         jobs.iter()
             .map(|it| (it.name.as_str(), needed_names(it)))
             .collect(),
-        config,
+        &candidates,
         report,
     );
     if report.has_errors() {
@@ -119,7 +117,7 @@ impl<'a> Planner<'a> {
             .filter(|it| job.inherit.has_variable(&it.key));
         let mut yaml: Vec<Variable> = inherited.cloned().collect();
         overlay(&mut yaml, &job.variables);
-        overlay(&mut yaml, candidate.matrix);
+        overlay(&mut yaml, &candidate.matrix);
         let mut predefined = predefined(candidate);
         if let Some(environment) = &job.environment {
             let scope = Scope::new(&predefined, &yaml, self.facts.event);
@@ -173,14 +171,16 @@ impl<'a> Planner<'a> {
             return None;
         }
         let fill = |text: &String| expand(text, &expanded.variables, Unknown::Empty);
-        let entries = decision
-            .rule
-            .map(|it| &it.needs)
-            .filter(|it| !it.is_empty())
-            .or(job.needs.as_ref());
-        let needs = match entries {
-            Some(entries) => Some(self.needs(candidate, entries, all, report)?),
+        // GitLab looks for the job's own needs even if those of a rule replace them.
+        let own = match &job.needs {
+            Some(needs) => Some(self.needs(candidate, needs, all, report)?),
             None => None,
+        };
+        let follows = job.needs.as_ref().is_some_and(|it| !it.mirrors.is_empty());
+        let needs = match decision.rule.map(|it| &it.needs) {
+            Some(needs) if !needs.jobs.is_empty() => Some(self.needs_of_rule(needs, all)),
+            // A bridge that follows another pipeline waits for its stage.
+            _ => own.filter(|_| !follows),
         };
         Some(JobPlan {
             name: candidate.name.clone(),
@@ -196,7 +196,11 @@ impl<'a> Planner<'a> {
             pre_get_sources_script: common.pre_get_sources_script.unwrap_or_default(),
             variables: decided.yaml.clone(),
             needs,
-            foreign_needs: Vec::new(),
+            foreign_needs: job
+                .needs
+                .as_ref()
+                .map(|it| it.foreign.clone())
+                .unwrap_or_default(),
             dependencies: job
                 .dependencies
                 .as_ref()
@@ -217,8 +221,8 @@ impl<'a> Planner<'a> {
             timeout_secs: common.timeout_secs,
             image: common.image,
             services: Vec::new(),
-            bridge: None,
-            steps: None,
+            bridge: job.bridge.as_ref().map(|it| expand_bridge(it, fill)),
+            steps: job.steps.clone(),
             id_tokens: Vec::new(),
             secrets: Vec::new(),
             inputs: Vec::new(),
@@ -249,46 +253,90 @@ impl<'a> Planner<'a> {
     fn needs(
         &self,
         candidate: &Candidate<'_>,
-        entries: &[NeedEntry],
+        written: &Needs,
         all: &[Option<Decided<'a>>],
         report: &mut Report,
     ) -> Option<Vec<Need>> {
         let mut needs = Vec::new();
-        for entry in entries {
-            for &index in self.candidates.named(&entry.job) {
-                let needed = &self.candidates.all[index];
-                if all[index].is_none() && !entry.optional {
+        let mut count = 0;
+        for entry in &written.jobs {
+            let targets = self.candidates.needed(candidate, entry).ok()?;
+            count += targets.len();
+            for index in targets.iter().filter_map(|it| it.index) {
+                if all[index].is_some() {
+                    needs.push(self.need(index, entry));
+                } else if !entry.optional {
+                    let name = &self.candidates.all[index].name;
                     let message = format!(
-                        "'{}' job needs '{}' job, but '{}' does not exist in the pipeline. This might be because of \
-                         the only, except, or rules keywords. To need a job that sometimes does not exist in the \
-                         pipeline, use needs:optional.",
-                        candidate.name, needed.name, needed.name,
+                        "'{}' job needs '{name}' job, but '{name}' does not exist in the pipeline. This might be \
+                         because of the only, except, or rules keywords. To need a job that sometimes does not exist \
+                         in the pipeline, use needs:optional.",
+                        candidate.name,
                     );
                     report.error(entry.span, message);
                     return None;
                 }
-                if all[index].is_some() && needed.job.kind == JobKind::Script {
-                    let (artifacts, optional) = (entry.artifacts, entry.optional);
-                    needs.push(Need {
-                        job: needed.name.clone(),
-                        artifacts,
-                        optional,
-                    });
-                }
             }
+        }
+        if count > MAX_NEEDS {
+            let message = format!(
+                "{}: one job can only need {MAX_NEEDS} others, but you have listed {count}. See needs keyword \
+                 documentation for more details",
+                candidate.name,
+            );
+            report.error(written.span, message);
+            return None;
         }
         Some(needs)
     }
 
-    fn dependencies(&self, names: &[String], all: &[Option<Decided<'a>>]) -> Vec<String> {
-        let runs = |it: &&usize| {
-            all[**it].is_some() && self.candidates.all[**it].job.kind == JobKind::Script
+    /// Returns the needs of a rule that exist. They name each copy of a parallel job by itself.
+    fn needs_of_rule(&self, written: &Needs, all: &[Option<Decided<'a>>]) -> Vec<Need> {
+        let found = |it: &NeedEntry| {
+            self.candidates
+                .find(&it.job)
+                .filter(|it| all[*it].is_some())
         };
+        let needs = written.jobs.iter();
+        needs
+            .filter_map(|it| Some(self.need(found(it)?, it)))
+            .collect()
+    }
+
+    fn need(&self, index: usize, entry: &NeedEntry) -> Need {
+        Need {
+            job: self.candidates.all[index].name.clone(),
+            artifacts: entry.artifacts,
+            optional: entry.optional,
+        }
+    }
+
+    fn dependencies(&self, names: &[String], all: &[Option<Decided<'a>>]) -> Vec<String> {
         names
             .iter()
-            .flat_map(|it| self.candidates.named(it).iter().filter(runs))
-            .map(|it| self.candidates.all[*it].name.clone())
+            .flat_map(|it| self.candidates.named(it))
+            .filter(|it| it.index.is_some_and(|it| all[it].is_some()))
+            .map(|it| it.name.into_owned())
             .collect()
+    }
+}
+
+/// Fills variables into what a bridge names.
+fn expand_bridge(bridge: &Bridge, fill: impl Fn(&String) -> String) -> Bridge {
+    match bridge {
+        Bridge::Mirror { project } => Bridge::Mirror {
+            project: fill(project),
+        },
+        Bridge::Trigger(trigger) => Bridge::Trigger(Trigger {
+            target: match &trigger.target {
+                TriggerTarget::Project { project, branch } => TriggerTarget::Project {
+                    project: fill(project),
+                    branch: branch.as_ref().map(fill).filter(|it| !it.is_empty()),
+                },
+                child @ TriggerTarget::Child { .. } => child.clone(),
+            },
+            ..trigger.clone()
+        }),
     }
 }
 

@@ -248,7 +248,7 @@ fn keywords_of_a_job() {
     );
     check(
         "trigger: x",
-        "jobs:a config these keys cannot be used together: trigger, script",
+        "jobs:a config these keys cannot be used together: script, trigger",
     );
     check_file(
         "a: {needs: [b]}\nb: {script: x}",
@@ -260,7 +260,7 @@ fn keywords_of_a_job() {
     );
     check(
         "run: [{name: a, script: x}]",
-        "jobs:a config these keys cannot be used together: run, script",
+        "jobs:a config these keys cannot be used together: script, run",
     );
 }
 
@@ -476,7 +476,7 @@ fn needs_and_dependencies() {
         "a job: dependency b is not defined in current or prior stages",
     );
     check(
-        "needs: []\ndependencies: [b]",
+        "needs: [c]\ndependencies: [b]",
         "jobs:a dependencies the b should be part of needs",
     );
     check(
@@ -497,7 +497,134 @@ fn needs_and_dependencies() {
     let names: Vec<String> = (0..51).map(|it| format!("j{it}")).collect();
     check_file(
         &format!("{many}a: {{script: x, needs: [{}]}}", names.join(", ")),
-        "a job: one job can only need 50 others, but you have listed 51. See needs keyword documentation for more details",
+        "a: one job can only need 50 others, but you have listed 51. See needs keyword documentation for more details",
+    );
+}
+
+#[test]
+fn needs_of_other_pipelines() {
+    check(
+        "needs: [{pipeline: p}]",
+        "jobs:a:needs config uses invalid types: bridge",
+    );
+    check(
+        "needs: [{pipeline: p, job: j, foo: x}]",
+        "jobs:a:needs:need config contains unknown keys: foo",
+    );
+    let six = "{pipeline: p, job: j},".repeat(6);
+    check(
+        &format!("needs: [{six}]"),
+        "jobs:a:needs config must be less than or equal to 5",
+    );
+    check(
+        "needs: [{project: p, job: j}]",
+        "jobs:a:needs:need ref can't be blank",
+    );
+    check(
+        "needs: [{ref: main}]",
+        "jobs:a:needs:need has an unsupported type",
+    );
+    check(
+        "needs: [{pipeline: p, job: j}]\ndependencies: [b]",
+        "jobs:a needs corresponding to dependencies must be from the same pipeline",
+    );
+}
+
+#[test]
+fn needs_of_parallel_jobs() {
+    check(
+        "needs: [{job: b, parallel: 2}]",
+        "jobs:a:needs config cannot use \"parallel: <number>\".",
+    );
+    let file = |needs: &str| {
+        format!(
+            "m: {{script: x, parallel: {{matrix: [{{K: [1, 2]}}]}}}}\na: {{script: x, needs: [{needs}]}}"
+        )
+    };
+    check_file(
+        &file("{job: m, parallel: {matrix: [{K: 3}]}}"),
+        "a job: undefined need: m: [3]",
+    );
+    check_file(
+        &file("{job: m, parallel: {matrix: [{K: '$[[ matrix.Z ]]'}]}}"),
+        "a job: 'Z' does not exist in matrix configuration",
+    );
+    check_file(
+        &file("m, 'm: [1]'"),
+        "a has the following needs duplicated: m: [1].",
+    );
+}
+
+#[test]
+fn triggers() {
+    let check = |keywords: &str, expected: &str| {
+        check_file(&format!("a: {{{keywords}}}\nb: {{script: x}}\n"), expected);
+    };
+    check(
+        "trigger: [x]",
+        "jobs:a:trigger has to be either a string or a hash",
+    );
+    check("trigger: ''", "jobs:a:trigger config can't be blank");
+    check("trigger: {}", "jobs:a:trigger config can't be blank");
+    check(
+        "trigger: {branch: x}",
+        "jobs:a:trigger project can't be blank",
+    );
+    check(
+        "trigger: {project: x, include: y}",
+        "jobs:a:trigger config contains unknown keys: project",
+    );
+    check(
+        "trigger: {project: x, strategy: y}",
+        "jobs:a:trigger strategy should be depend or mirror",
+    );
+    check(
+        "trigger: {include: [a, b, c, d]}",
+        "jobs:a:trigger:include config is too long (maximum is 3)",
+    );
+    check(
+        "trigger: {include: {local: x}}",
+        "jobs:a:trigger:include config should be an array or a string",
+    );
+    check(
+        "trigger: {include: [{artifact: x.yml}]}",
+        "jobs:a:trigger:include:include config must specify the job where to fetch the artifact from",
+    );
+    check(
+        "trigger: {include: [{artifact: x.yml, job: z}]}",
+        "a job: undefined dependency: z",
+    );
+    check(
+        "trigger: {include: [{local: x.yml, foo: z}]}",
+        "jobs:a:trigger:include:include config contains unknown keys: foo",
+    );
+    check(
+        "trigger: {project: x, forward: {foo: true}}",
+        "jobs:a:trigger:forward config contains unknown keys: foo",
+    );
+    check(
+        "trigger: {project: x, inputs: [y]}",
+        "jobs:a:trigger inputs should be a hash",
+    );
+    check(
+        "trigger: x, tags: [y]",
+        "jobs:a config contains unknown keys: tags",
+    );
+    check(
+        "trigger: x, when: delayed",
+        "jobs:a when should be one of: on_success, on_failure, always, manual",
+    );
+    check(
+        "trigger: x, allow_failure: {exit_codes: 1}",
+        "jobs:a allow failure should be a boolean value",
+    );
+    check(
+        "trigger: x, parallel: 2",
+        "jobs:a:parallel config cannot use \"parallel: <number>\".",
+    );
+    check(
+        "needs: [{pipeline: x}, {pipeline: y}]",
+        "jobs:a config should contain at most one bridge need",
     );
 }
 

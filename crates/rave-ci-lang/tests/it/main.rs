@@ -1,5 +1,6 @@
 //! Whole files through the public interface.
 
+mod bridges;
 mod errors;
 mod hostile;
 mod merging;

@@ -253,7 +253,7 @@ fn parallel_jobs_become_copies() {
 fn what_is_not_done_yet_is_said() {
     let compiled = compiled(
         ".x:\n  services: [db]\na:\n  extends: .x\n  script: x\n  environment: prod\n  coverage: '/\\d+/'\n  release: {tag_name: v, description: d}\n\
-         b:\n  extends: .x\n  script: x\n  id_tokens: {T: {aud: x}}\n  secrets: {S: {vault: x}}\nc:\n  trigger: group/project\nd:\n  script: x\n  needs: [c]\n  artifacts: {reports: {dotenv: .env}}\n",
+         b:\n  extends: .x\n  script: x\n  id_tokens: {T: {aud: x}}\n  secrets: {S: {vault: x}}\nc:\n  script: x\nd:\n  script: x\n  needs: [c]\n  artifacts: {reports: {dotenv: .env}}\n",
     );
     let notices: Vec<String> = compiled.notices.iter().map(ToString::to_string).collect();
     assert_snapshot!(notices.join("\n"), @r#"
@@ -263,13 +263,13 @@ fn what_is_not_done_yet_is_said() {
     .gitlab-ci.yml:7:13: coverage is recognised but not done yet: it is recorded, but the log is not searched
     .gitlab-ci.yml:13:3: secrets is recognised but not done yet: the job gets no secrets
     .gitlab-ci.yml:12:14: id_tokens is recognised but not done yet: the job gets no such token
-    .gitlab-ci.yml:15:3: trigger is recognised but not done yet: no other pipeline is started and the job is left out
     .gitlab-ci.yml:19:25: artifacts:reports:dotenv is recognised but not done yet: the files are kept, but not evaluated
     "#);
     assert_snapshot!(summary(&crate::plan_of(compiled)), @r#"
     test: a ["x"]
     test: b ["x"]
-    test: d needs [] ["x"]
+    test: c ["x"]
+    test: d needs ["c"] ["x"]
     "#);
 }
 
