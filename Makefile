@@ -30,6 +30,7 @@ test: test-rust test-e2e ## Run all tests: the crates' own on SQLite and Postgre
 
 test-rust:
 	@scripts/need build test
+	@scripts/guest-kernel
 	cargo test --profile $(PROFILE) --workspace
 
 test-e2e: build $(VENV)/ready
