@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let style = Style::stdout();
     let mut out = String::new();
     for diagnostic in errors.iter().chain(notices) {
-        out += &painted(style, diagnostic, &session.render(diagnostic));
+        out += &painted(style, diagnostic, &diagnostic.render());
         out.push('\n');
     }
     let file = style.bold(&session.file);

@@ -46,7 +46,7 @@ impl Fetcher {
         answers
             .get(&file.url)
             .cloned()
-            .unwrap_or_else(|| Err(RemoteError::Unavailable("not fetched".to_owned())))
+            .unwrap_or(Err(RemoteError::OutOfTime))
     }
 
     /// Gets what is not there yet, several files at a time.
@@ -62,7 +62,7 @@ impl Fetcher {
                 Some(text) => self.answer(&file.url, Ok(text)),
                 None if self.offline => {
                     let reason = "it is not in the cache, and --offline forbids to fetch it";
-                    self.answer(&file.url, Err(RemoteError::Unavailable(reason.to_owned())));
+                    self.answer(&file.url, Err(RemoteError::Refused(reason.to_owned())));
                 }
                 None => wanted.push(file.url.clone()),
             }
@@ -74,9 +74,9 @@ impl Fetcher {
                 }
                 // An old copy is better than none when there is no network.
                 let answer = match answer {
-                    Err(RemoteError::Unavailable(reason)) => self
+                    Err(RemoteError::Failed { error, attempts }) => self
                         .stored(url, None)
-                        .ok_or(RemoteError::Unavailable(reason)),
+                        .ok_or(RemoteError::Failed { error, attempts }),
                     answer => answer,
                 };
                 self.answer(url, answer);
@@ -126,7 +126,6 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Fetches side by side. This is the only place of these commands that needs a runtime.
 fn fetch_all(urls: &[String]) -> Vec<Answer> {
-    let unavailable = |error: &anyhow::Error| RemoteError::Unavailable(format!("{error:#}"));
     let fetched = || -> anyhow::Result<Vec<Answer>> {
         crate::runner::install_tls();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -147,21 +146,33 @@ fn fetch_all(urls: &[String]) -> Vec<Answer> {
             answers.into_iter().map(|it| it.1).collect()
         }))
     };
-    fetched().unwrap_or_else(|error| urls.iter().map(|_| Err(unavailable(&error))).collect())
+    fetched().unwrap_or_else(|error| urls.iter().map(|_| Err(failed(&error))).collect())
+}
+
+fn not_of_the_web() -> RemoteError {
+    RemoteError::Refused("only http and https are fetched".to_owned())
+}
+
+fn failed(error: &anyhow::Error) -> RemoteError {
+    RemoteError::Failed {
+        error: format!("{error:#}"),
+        attempts: 1,
+    }
 }
 
 async fn get(client: &reqwest::Client, url: &str) -> Answer {
     let limit = Limits::default().file_bytes;
-    let address = reqwest::Url::parse(url).map_err(|_| RemoteError::Address)?;
+    let address = reqwest::Url::parse(url).map_err(|_| not_of_the_web())?;
     if !matches!(address.scheme(), "http" | "https") {
-        return Err(RemoteError::Address);
+        return Err(not_of_the_web());
     }
-    let unavailable = |error: reqwest::Error| {
-        RemoteError::Unavailable(format!("{:#}", anyhow::Error::from(error)))
-    };
+    let unavailable = |error: reqwest::Error| failed(&error.into());
     let mut response = client.get(address).send().await.map_err(unavailable)?;
     if !response.status().is_success() {
-        return Err(RemoteError::Status(response.status().as_u16()));
+        return Err(RemoteError::Status {
+            status: response.status().as_u16(),
+            attempts: 1,
+        });
     }
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(unavailable)? {
@@ -201,7 +212,7 @@ mod tests {
         };
         let fetcher = || Fetcher::new(Some(directory.path().join("deep")), true);
         assert!(
-            matches!(fetcher().fetch(&file), Err(RemoteError::Unavailable(it)) if it.contains("--offline"))
+            matches!(fetcher().fetch(&file), Err(RemoteError::Refused(it)) if it.contains("--offline"))
         );
         fetcher().store(&file.url, "a: 1");
         assert_eq!(fetcher().fetch(&file), Ok("a: 1".to_owned()));
@@ -210,9 +221,6 @@ mod tests {
     #[test]
     fn only_web_addresses_are_asked() {
         let answers = fetch_all(&["file:///etc/passwd".to_owned(), "no url".to_owned()]);
-        assert_eq!(
-            answers,
-            [Err(RemoteError::Address), Err(RemoteError::Address)]
-        );
+        assert_eq!(answers, [Err(not_of_the_web()), Err(not_of_the_web())]);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, SourceFile, Tree as _};
+use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, SourceFile};
 
 use super::arguments::{EventArgs, PlaceArgs};
 use super::env_file;
@@ -103,18 +103,9 @@ impl Session {
         )
     }
 
-    /// Shows a diagnostic with the line that it is about.
-    pub(crate) fn render(&self, diagnostic: &Diagnostic) -> String {
-        if diagnostic.file == self.file {
-            return diagnostic.render(&self.text);
-        }
-        let text = self.tree.read(&diagnostic.file);
-        diagnostic.render(&text.unwrap_or_default())
-    }
-
     /// Returns the failure of a file that is not valid: all that is wrong, and what to do about files that are elsewhere.
     pub(crate) fn invalid(&self, errors: &Diagnostics) -> anyhow::Error {
-        let shown: Vec<String> = errors.iter().map(|it| self.render(it)).collect();
+        let shown: Vec<String> = errors.iter().map(Diagnostic::render).collect();
         let text = format!(
             "{} is not valid\n\n{}",
             self.file,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Tree};
+use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
 
 use super::git::Git;
 use super::remote::Fetcher;
@@ -97,7 +97,13 @@ impl Tree for WorkingTree {
         git.changed_since(&commit)
     }
 
-    fn open(&self, project: &str, reference: Option<&str>) -> Result<Foreign, OpenError> {
+    // Nothing here is beyond the reach of the one who runs the command.
+    fn open(
+        &self,
+        project: &str,
+        reference: Option<&str>,
+        _: Requester,
+    ) -> Result<Foreign, OpenError> {
         let Some(directory) = self.directory_of(project) else {
             self.missing.borrow_mut().push(project.to_owned());
             return Err(OpenError::NoProject);
@@ -135,19 +141,24 @@ impl Tree for WorkingTree {
         git.files_at(&at.sha).unwrap_or_default()
     }
 
-    fn open_component(&self, project: &str, version: &str) -> Result<Foreign, OpenError> {
+    fn open_component(
+        &self,
+        project: &str,
+        version: &str,
+        by: Requester,
+    ) -> Result<Foreign, OpenError> {
         let tags = || {
             let directory = self.directory_of(project);
             directory.map_or_else(Vec::new, |it| Git::new(it).tags())
         };
-        match self.open(project, Some(version)) {
+        match self.open(project, Some(version), by) {
             Err(OpenError::NoReference) => {}
             answer => return answer,
         }
         match (latest(version, &tags()), version) {
-            (Some(tag), _) => self.open(project, Some(&tag)),
+            (Some(tag), _) => self.open(project, Some(&tag), by),
             // A directory that was never released is its own latest version.
-            (None, "~latest") => self.open(project, None),
+            (None, "~latest") => self.open(project, None, by),
             (None, _) => Err(OpenError::NoReference),
         }
     }
@@ -270,11 +281,14 @@ mod tests {
         std::fs::create_dir(directory.path().join("inner")).unwrap();
         std::fs::write(directory.path().join("inner/b.yml"), "B").unwrap();
         let tree = tree(directory.path());
-        let opened = tree.open("Team/Shared", None).unwrap();
+        let opened = tree.open("Team/Shared", None, Requester::User).unwrap();
         assert_eq!(tree.read_at(&opened, "b.yml").as_deref(), Some("B"));
-        assert_eq!(tree.open("team/other", None), Err(OpenError::NoProject));
         assert_eq!(
-            tree.open("team/shared", Some("v1")),
+            tree.open("team/other", None, Requester::User),
+            Err(OpenError::NoProject)
+        );
+        assert_eq!(
+            tree.open("team/shared", Some("v1"), Requester::User),
             Err(OpenError::NoReference)
         );
         assert_eq!(tree.missing_projects(), ["team/other"]);
