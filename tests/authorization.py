@@ -161,6 +161,28 @@ _ROUTES = [
         POST /api/v4/runners/{runner}/reset_authentication_token
         """,
     ),
+    # The instance's variables.
+    (
+        "401 403 403 403 yes",
+        """
+        GET /api/v4/admin/ci/variables
+        POST /api/v4/admin/ci/variables
+        GET /api/v4/admin/ci/variables/{key}
+        PUT /api/v4/admin/ci/variables/{key}
+        DELETE /api/v4/admin/ci/variables/{key}
+    """,
+    ),
+    # A group's variables.
+    (
+        "401 hidden 403 403 yes",
+        """
+        GET /api/v4/groups/{id}/variables
+        POST /api/v4/groups/{id}/variables
+        GET /api/v4/groups/{id}/variables/{key}
+        PUT /api/v4/groups/{id}/variables/{key}
+        DELETE /api/v4/groups/{id}/variables/{key}
+    """,
+    ),
     # Groups' pages.
     (
         "login hidden yes yes yes",
@@ -327,6 +349,11 @@ _ROUTES = [
         POST /api/v4/projects/{id}/pipeline
         GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
         GET /api/v4/projects/{id}/runners
+        GET /api/v4/projects/{id}/variables
+        POST /api/v4/projects/{id}/variables
+        GET /api/v4/projects/{id}/variables/{key}
+        PUT /api/v4/projects/{id}/variables/{key}
+        DELETE /api/v4/projects/{id}/variables/{key}
         DELETE /api/v4/projects/{id}/artifacts
         POST /api/v4/projects/{id}/pipelines/{pipeline}/cancel
         POST /api/v4/projects/{id}/pipelines/{pipeline}/retry

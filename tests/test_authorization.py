@@ -83,8 +83,11 @@ def stage(world: World) -> Stage:
     # Somebody else's token: nobody but its owner and administrators may know of it.
     world.token(bystander, ("read_api",))
     token = world.root.get(f"/personal_access_tokens?user_id={bystander.id}").json()[0]["id"]
+    for owner in (project.gitlab, group, world.root.gitlab):
+        owner.variables.create({"key": "WALK", "value": "walked"})
     sha = project.work.head()
     values = {
+        "key": "WALK",
         "project": project.path,
         "group": str(group.id),
         "runner": str(made.json()["id"]),

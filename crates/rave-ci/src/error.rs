@@ -5,7 +5,10 @@ use rave_blob::{GetError, PutError, StoreError};
 use rave_core::job::Refused;
 use rave_core::port::{ForgeError, PortError};
 use rave_http::HttpError;
-use serde_json::json;
+use serde_json::{Map, json};
+
+use crate::setting::Mistake;
+use crate::vault::Unreadable;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,12 @@ pub(crate) enum CiError {
     /// The file makes no pipeline: GitLab's list of reasons.
     #[error("the pipeline was not created: {}", .0.join("; "))]
     NoPipeline(Vec<String>),
+    /// Fields that hold what they must not, each with the reason.
+    #[error("{}", mistakes(.0))]
+    Rejected(Vec<Mistake>),
+    /// The request names more than one thing.
+    #[error("{0}")]
+    Ambiguous(&'static str),
     /// The thing's present state does not allow it.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -52,6 +61,8 @@ pub(crate) enum CiError {
         #[source]
         source: serde_json::Error,
     },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error(transparent)]
     NoRandomness(#[from] rave_core::secret::NoRandomness),
     #[error("a task of the server ended early")]
@@ -88,6 +99,15 @@ impl From<CiError> for HttpError {
             CiError::Invalid(message) => Self::bad_request(message),
             CiError::NoPipeline(reasons) => Self::bad_request(reasons.join("\n"))
                 .body(json!({ "message": { "base": reasons } })),
+            CiError::Rejected(mistakes) => {
+                let mut fields = Map::new();
+                for (field, why) in &mistakes {
+                    let whys = fields.entry(*field).or_insert_with(|| json!([]));
+                    whys.as_array_mut().expect("made so").push(json!(why));
+                }
+                Self::bad_request(self::mistakes(&mistakes)).body(json!({ "message": fields }))
+            }
+            CiError::Ambiguous(why) => Self::conflict(why),
             CiError::Forbidden(why) => Self::forbidden(why),
             CiError::Conflict => Self::conflict("409 Conflict - try again"),
             CiError::Refused(refused) => Self::bad_request(format!("400 Bad request - {refused}")),
@@ -103,4 +123,13 @@ impl From<CiError> for HttpError {
             error => Self::internal(error),
         }
     }
+}
+
+/// Writes mistakes as sentences.
+pub(crate) fn mistakes(list: &[Mistake]) -> String {
+    let sentence = |(field, why): &Mistake| match *field {
+        "base" => why.clone(),
+        field => format!("{field} {why}"),
+    };
+    list.iter().map(sentence).collect::<Vec<_>>().join("; ")
 }

@@ -10,11 +10,13 @@ mod pages;
 mod render;
 mod reports;
 mod service;
+mod setting;
 mod store;
 #[cfg(test)]
 mod tests;
 mod token;
 mod variables;
+mod vault;
 mod worker;
 
 pub use config::CiConfig;
@@ -23,11 +25,18 @@ pub use service::Ci;
 pub use service::local;
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
+pub use vault::{InvalidKey, SealingKey};
 
 use rave_store::PartMigrations;
 
 /// The tables of this part.
 pub const MIGRATIONS: PartMigrations = PartMigrations {
     part: "ci",
-    steps: &[("0001_ci", include_str!("migrations/0001_ci.sql"))],
+    steps: &[
+        ("0001_ci", include_str!("migrations/0001_ci.sql")),
+        (
+            "0002_settings",
+            include_str!("migrations/0002_settings.sql"),
+        ),
+    ],
 };

@@ -34,7 +34,11 @@ labels! {
     Source {
         Push = "push",
         Web = "web",
+        Trigger = "trigger",
+        Schedule = "schedule",
         Api = "api",
+        /// A job of another pipeline, by its token.
+        Pipeline = "pipeline",
     }
     /// Why a pipeline failed before it had jobs.
     PipelineFailure {

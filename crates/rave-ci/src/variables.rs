@@ -188,6 +188,7 @@ pub(crate) struct JobFacts<'a> {
     pub(crate) project_path: &'a str,
     pub(crate) pipeline: &'a Pipeline,
     pub(crate) predefined: &'a [Variable],
+    pub(crate) project_variables: &'a [Variable],
     pub(crate) pipeline_variables: &'a [Variable],
     pub(crate) job: &'a Job,
     pub(crate) plan: &'a JobPlan,
@@ -213,6 +214,7 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
         all.push(Variable::public("CI_PIPELINE_NAME", name));
     }
     all.extend_from_slice(&facts.plan.variables);
+    all.extend_from_slice(facts.project_variables);
     all.extend_from_slice(facts.pipeline_variables);
     all.extend_from_slice(facts.job_variables);
     expand_all(&all, Reader::Runner).variables

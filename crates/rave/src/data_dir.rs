@@ -7,6 +7,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use rave_ci::SealingKey;
 use rave_core::secret::{Secret, TokenKind, generate_token};
 
 /// Why a data directory cannot be used.
@@ -23,6 +24,12 @@ pub(crate) enum DataDirError {
     Exposed { path: PathBuf, mode: u32 },
     #[error("another RAVE is running with {path}")]
     InUse { path: PathBuf },
+    #[error("{path} holds no key")]
+    Key {
+        path: PathBuf,
+        #[source]
+        source: rave_ci::InvalidKey,
+    },
     #[error("cannot make a key")]
     Random(#[from] rave_core::secret::NoRandomness),
 }
@@ -122,6 +129,28 @@ impl DataDir {
         }
     }
 
+    /// Returns the key that seals the values of variables, made at the first start. Without it they are lost.
+    pub(crate) fn sealing_key(&self) -> Result<SealingKey, DataDirError> {
+        let path = self.0.join("keys/sealing-key");
+        let io = |source| DataDirError::Io {
+            path: path.clone(),
+            source,
+        };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Secret::new(text.trim()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = SealingKey::generate()?;
+                write_key(&path, text.expose()).map_err(io)?;
+                text
+            }
+            Err(source) => return Err(io(source)),
+        };
+        SealingKey::parse(&text).map_err(|source| DataDirError::Key {
+            path: path.clone(),
+            source,
+        })
+    }
+
     fn io(&self, part: &str, source: io::Error) -> DataDirError {
         DataDirError::Io {
             path: self.0.join(part),
@@ -181,6 +210,14 @@ mod tests {
         assert_eq!(dir.runner_token().expect("read"), token);
         let key = dir.0.join("keys/embedded-runner-token");
         assert_eq!(fs::metadata(&key).expect("exists").mode() & 0o777, 0o600);
+        dir.sealing_key().expect("made");
+        let seal = dir.0.join("keys/sealing-key");
+        assert_eq!(fs::metadata(&seal).expect("exists").mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&seal).expect("read");
+        dir.sealing_key().expect("read");
+        assert_eq!(fs::read_to_string(&seal).expect("read"), text);
+        fs::write(&seal, "nonsense").expect("written");
+        assert!(matches!(dir.sealing_key(), Err(DataDirError::Key { .. })));
         assert_eq!(fs::metadata(&dir.0).expect("exists").mode() & 0o777, 0o700);
 
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("chmod");

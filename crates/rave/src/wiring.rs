@@ -147,6 +147,7 @@ impl Parts {
             auth.clone(),
             clock.clone(),
             ci,
+            dir.sealing_key()?,
         );
         metrics.register(|registry| ci.register_metrics(registry));
         let shared = Shared {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use rave_ci_lang::{JobPlan, Outcome};
-use rave_core::permission::{Project, ReadCode, RunPipelines};
+use rave_core::permission::{Project, ReadCode, Role, RunPipelines};
 use rave_http::{Authorized, HttpError, Params};
 use serde_json::{Value, json};
 
@@ -11,7 +11,9 @@ use super::State;
 use crate::error::CiError;
 use crate::model::Source;
 use crate::service::Ci;
-use crate::service::plan::Reading;
+use crate::service::create::Wish;
+use crate::service::plan::{Occasion, Reading};
+use crate::service::settings::Reach;
 
 /// `GET`: the file at a ref, the default branch if none is named.
 pub(crate) async fn lint_commit(
@@ -26,7 +28,8 @@ pub(crate) async fn lint_commit(
     let jobs = params.bool("include_jobs").unwrap_or(false);
     params.check()?;
     let project = access.project();
-    let occasion = occasion(&ci, project, named, access.principal().user_id()).await?;
+    let reach = reach(access.role());
+    let occasion = occasion(&ci, project, named, access.principal().user_id(), reach).await?;
     let Some(occasion) = occasion else {
         return Err(HttpError::not_found("Reference"));
     };
@@ -47,12 +50,23 @@ pub(crate) async fn lint_text(
     let jobs = params.bool("include_jobs").unwrap_or(false);
     params.check()?;
     let project = access.project();
-    let occasion = occasion(&ci, project, named, access.principal().user_id()).await?;
+    let reach = reach(access.role());
+    let occasion = occasion(&ci, project, named, access.principal().user_id(), reach).await?;
     let Some(occasion) = occasion else {
         return Ok(Json(invalid("Reference not found")).into_response());
     };
     let reading = ci.compile(&occasion, content).await?;
     Ok(Json(answer(&reading, jobs)).into_response())
+}
+
+/// The answer names environments, tags and more as they are expanded: nobody learns a variable by it that they could not
+/// have a job print.
+fn reach(role: Option<Role>) -> Reach {
+    match role {
+        Some(Role::Maintainer | Role::Owner) => Reach::Everything,
+        Some(Role::Developer) => Reach::Unprotected,
+        _ => Reach::Nothing,
+    }
 }
 
 /// `None` when there is no such ref.
@@ -61,13 +75,12 @@ async fn occasion(
     project: &Project,
     named: Option<String>,
     user: Option<rave_core::id::UserId>,
-) -> Result<Option<crate::service::plan::Occasion>, HttpError> {
+    reach: Reach,
+) -> Result<Option<Occasion>, HttpError> {
     let name = named.unwrap_or_else(|| project.default_branch.clone());
-    match ci
-        .occasion(project, &name, Vec::new(), Source::Push, user)
-        .await
-    {
-        Ok(occasion) => Ok(Some(occasion)),
+    let wish = Wish::new(name, Source::Push);
+    match ci.occasion(project, wish, user).await {
+        Ok(occasion) => Ok(Some(Occasion { reach, ..occasion })),
         Err(CiError::NoPipeline(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -10,6 +10,7 @@ mod runner;
 mod runners;
 pub(crate) mod shapes;
 mod streams;
+mod variables;
 
 use std::sync::Arc;
 
@@ -90,6 +91,22 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
         )
         .get("/api/v4/projects/{id}/ci/lint", lint::lint_commit)
         .post("/api/v4/projects/{id}/ci/lint", lint::lint_text)
+        // Variables.
+        .get("/api/v4/projects/{id}/variables", variables::list)
+        .post("/api/v4/projects/{id}/variables", variables::create)
+        .get("/api/v4/projects/{id}/variables/{key}", variables::show)
+        .put("/api/v4/projects/{id}/variables/{key}", variables::update)
+        .delete("/api/v4/projects/{id}/variables/{key}", variables::delete)
+        .get("/api/v4/groups/{id}/variables", variables::list)
+        .post("/api/v4/groups/{id}/variables", variables::create)
+        .get("/api/v4/groups/{id}/variables/{key}", variables::show)
+        .put("/api/v4/groups/{id}/variables/{key}", variables::update)
+        .delete("/api/v4/groups/{id}/variables/{key}", variables::delete)
+        .get("/api/v4/admin/ci/variables", variables::list)
+        .post("/api/v4/admin/ci/variables", variables::create)
+        .get("/api/v4/admin/ci/variables/{key}", variables::show)
+        .put("/api/v4/admin/ci/variables/{key}", variables::update)
+        .delete("/api/v4/admin/ci/variables/{key}", variables::delete)
         // Jobs.
         .get("/api/v4/job", job_token::show)
         .get("/api/v4/projects/{id}/jobs", jobs::list)

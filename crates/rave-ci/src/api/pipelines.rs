@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use rave_ci_lang::Variable;
+use rave_ci_lang::{InputValue, Variable};
 use rave_core::job::Status;
 use rave_core::permission::{ManageProject, ReadPipelines, Role, RunPipelines};
 use rave_core::time::Timestamp;
@@ -15,6 +15,11 @@ use super::numbers::PathParams;
 use super::shapes::Shaper;
 use crate::model::{Pipeline, PipelineFilter, PipelineOrder, Source};
 use crate::service::Ci;
+use crate::service::create::Wish;
+use crate::setting::is_key;
+
+/// Most inputs of one pipeline.
+const MAX_INPUTS: usize = 20;
 
 /// `GET /projects/:id/pipelines`.
 pub(crate) async fn list(
@@ -99,8 +104,16 @@ pub(crate) async fn create(
     let ref_name = params.need_text("ref");
     params.check()?;
     let variables = variables_of(params.value("variables"))?;
+    let inputs = inputs_of(params.value("inputs"))?;
     let pipeline = ci
-        .create_pipeline(&access, &ref_name, variables, Source::Api)
+        .create_pipeline(
+            &access,
+            Wish {
+                variables,
+                inputs,
+                ..Wish::new(ref_name, Source::Api)
+            },
+        )
         .await?;
     created(&ci, &access, &pipeline).await
 }
@@ -135,10 +148,7 @@ pub(crate) fn variables_of(value: Option<&Value>) -> Result<Vec<Variable>, HttpE
     let mut variables: Vec<Variable> = Vec::new();
     for item in &items {
         let key = item["key"].as_str().ok_or_else(invalid)?;
-        let plain = key
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'_');
-        if key.is_empty() || key.len() > 255 || !plain {
+        if key.len() > 255 || !is_key(key) {
             return Err(invalid());
         }
         if variables.iter().any(|it| it.key == key) {
@@ -159,6 +169,31 @@ pub(crate) fn variables_of(value: Option<&Value>) -> Result<Vec<Variable>, HttpE
         });
     }
     Ok(variables)
+}
+
+/// Reads inputs: a map of any values.
+pub(crate) fn inputs_of(value: Option<&Value>) -> Result<Vec<(String, InputValue)>, HttpError> {
+    let invalid = |message: &str| HttpError::bad_request(message).body(json!({ "error": message }));
+    let map = match value {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(invalid("inputs is invalid")),
+    };
+    if map.len() > MAX_INPUTS {
+        return Err(invalid(&format!(
+            "inputs cannot contain more than {MAX_INPUTS} values"
+        )));
+    }
+    let input = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::Bool(it) => InputValue::Boolean(*it),
+            Value::Number(it) => InputValue::Number(it.clone()),
+            Value::String(it) => InputValue::Text(it.clone()),
+            other => InputValue::Other(other.clone()),
+        };
+        (name.clone(), value)
+    };
+    Ok(map.iter().map(input).collect())
 }
 
 /// `GET /projects/:id/pipelines/latest`: of a branch or tag, the default branch if none is named.

@@ -23,6 +23,7 @@ use super::queries;
 use crate::error::CiError;
 use crate::model::{Pipeline, PipelineFilter, Source};
 use crate::service::Ci;
+use crate::service::create::Wish;
 
 /// The file that pipelines are made from.
 const CONFIG_FILE: &str = ".gitlab-ci.yml";
@@ -277,10 +278,11 @@ pub(super) async fn create(
             ..Variable::default()
         };
         let variables = form.variables.iter().map(variable).collect();
-        match ci
-            .create_pipeline(&access, &form.reference, variables, Source::Web)
-            .await
-        {
+        let wish = Wish {
+            variables,
+            ..Wish::new(form.reference.clone(), Source::Web)
+        };
+        match ci.create_pipeline(&access, wish).await {
             Ok(made) => {
                 let target =
                     page.project_href(access.project(), &format!("/-/pipelines/{}", made.id));

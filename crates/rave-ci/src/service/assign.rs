@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rave_ci_lang::JobPlan;
+use rave_ci_lang::{JobPlan, Variable};
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
 use rave_core::job::{FailureReason, JobEvent, JobState};
 use rave_core::permission::Project;
@@ -37,6 +37,8 @@ pub(crate) struct Assigned {
     pub(crate) dependencies: Vec<Source>,
     /// A key for each of the plan's caches.
     pub(crate) cache_keys: Vec<String>,
+    /// What instance, groups and project give, low to high.
+    pub(crate) project_variables: Vec<Variable>,
 }
 
 /// An assigned job on its way to the runner. Dropped before it is handed over, the job goes to another runner at once.
@@ -298,6 +300,10 @@ impl Ci {
             return Ok(None);
         };
         let cache_keys = self.cache_keys(&taken.plan, &side.pipeline).await?;
+        let environment = taken.plan.environment.as_ref().map(|it| it.name.as_str());
+        let project_variables = self
+            .variables_of_project(&project, side.pipeline.protected, environment)
+            .await?;
         Ok(Some(Assigned {
             taken,
             side,
@@ -306,6 +312,7 @@ impl Ci {
             token,
             dependencies,
             cache_keys,
+            project_variables,
         }))
     }
 

@@ -4,7 +4,7 @@
 //! step of the graph and the events become visible together. A crash in between leaves an invisible row: the second
 //! handling of the push goes on with it, and those of requests are removed by a worker.
 
-use rave_ci_lang::{Diagnostic, Outcome, Variable, skip_ci};
+use rave_ci_lang::{Diagnostic, InputValue, Outcome, Variable, skip_ci};
 use rave_core::event::{Event, EventKind, NewEvent, RefChange};
 use rave_core::id::{PipelineId, ProjectId};
 use rave_core::job::Status;
@@ -16,9 +16,11 @@ use serde_json::json;
 
 use super::advance::{self, Action, Applied, Rules};
 use super::plan::{Occasion, Reading};
+use super::settings::Reach;
 use super::{Ci, report};
 use crate::error::CiError;
 use crate::model::{Pipeline, PipelineFailure, Source};
+use crate::setting::is_key;
 use crate::store;
 use crate::store::job::NewJob;
 use crate::store::pipeline::{NewPipeline, Planned};
@@ -27,6 +29,35 @@ use crate::store::push::Progress;
 /// How many references of one push get pipelines, as in GitLab: whoever mirrors a repository does not mean to build it all,
 /// and other people's pushes wait meanwhile.
 const PIPELINES_PER_PUSH: usize = 4;
+
+/// What somebody asks a pipeline for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// Name of a branch or tag.
+    pub(crate) ref_name: String,
+    pub(crate) source: Source,
+    pub(crate) variables: Vec<Variable>,
+    /// Inputs for the header of the file.
+    pub(crate) inputs: Vec<(String, InputValue)>,
+    /// Predefined variables that only this way of asking has.
+    pub(crate) more: Vec<Variable>,
+    /// The schedule that asks.
+    pub(crate) schedule: Option<i64>,
+}
+
+impl Wish {
+    /// Makes a wish for a branch or tag without anything else.
+    pub(crate) fn new(ref_name: impl Into<String>, source: Source) -> Self {
+        Self {
+            ref_name: ref_name.into(),
+            source,
+            variables: Vec::new(),
+            inputs: Vec::new(),
+            more: Vec::new(),
+            schedule: None,
+        }
+    }
+}
 
 /// What is to become of a push or a request.
 pub(super) enum Verdict {
@@ -118,6 +149,10 @@ impl Ci {
             source: Source::Push,
             user: change.user.map(rave_core::id::UserId),
             variables: push.variables,
+            inputs: push.inputs,
+            more: Vec::new(),
+            reach: Reach::Everything,
+            schedule: None,
         };
         let Some(reading) = self.read_plan(&occasion).await? else {
             return nothing;
@@ -132,38 +167,10 @@ impl Ci {
     pub(crate) async fn create_pipeline(
         &self,
         access: &Access<RunPipelines>,
-        ref_name: &str,
-        variables: Vec<Variable>,
-        source: Source,
+        wish: Wish,
     ) -> Result<Pipeline, CiError> {
         let project = access.project().clone();
-        let occasion = self
-            .occasion(
-                &project,
-                ref_name,
-                variables,
-                source,
-                access.principal().user_id(),
-            )
-            .await?;
-        let Some(reading) = self.read_plan(&occasion).await? else {
-            return Err(CiError::NoPipeline(vec![
-                "Missing CI config file".to_owned(),
-            ]));
-        };
-        let trace = Some(TraceContext::start());
-        let draft = self
-            .draft(occasion, reading, false, trace)
-            .map_err(|refusal| CiError::NoPipeline(refusal.reasons))?;
-        if !draft.planned.errors.is_empty() {
-            let errors = draft
-                .planned
-                .errors
-                .iter()
-                .map(ToString::to_string)
-                .collect();
-            return Err(CiError::NoPipeline(errors));
-        }
+        let draft = self.draft_of_wish(access, wish).await?;
         let id = self.make(draft, None, None).await?;
         let found = self
             .db
@@ -174,17 +181,46 @@ impl Ci {
         found.ok_or(CiError::NotFound("Pipeline"))
     }
 
+    /// Returns the pipeline to make. An invalid file is an error for whoever waits for the answer, and a failed pipeline
+    /// where nobody does.
+    pub(super) async fn draft_of_wish(
+        &self,
+        access: &Access<RunPipelines>,
+        wish: Wish,
+    ) -> Result<Draft, CiError> {
+        let answered = matches!(wish.source, Source::Api | Source::Web);
+        let user = access.principal().user_id();
+        let occasion = self.occasion(access.project(), wish, user).await?;
+        let Some(reading) = self.read_plan(&occasion).await? else {
+            return Err(CiError::NoPipeline(vec![
+                "Missing CI config file".to_owned(),
+            ]));
+        };
+        let trace = Some(TraceContext::start());
+        let draft = self
+            .draft(occasion, reading, false, trace)
+            .map_err(|refusal| CiError::NoPipeline(refusal.reasons))?;
+        if answered && !draft.planned.errors.is_empty() {
+            let errors = draft
+                .planned
+                .errors
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            return Err(CiError::NoPipeline(errors));
+        }
+        Ok(draft)
+    }
+
     /// Resolves a branch or tag to what a pipeline for it would be made from.
     pub(crate) async fn occasion(
         &self,
         project: &Project,
-        ref_name: &str,
-        variables: Vec<Variable>,
-        source: Source,
+        wish: Wish,
         user: Option<rave_core::id::UserId>,
     ) -> Result<Occasion, CiError> {
         let missing = || CiError::NoPipeline(vec!["Reference not found".to_owned()]);
-        let resolved = self.forge.resolve(project.id, ref_name).await?;
+        let resolved = self.forge.resolve(project.id, &wish.ref_name).await?;
         let (id, Some(full)) = resolved.ok_or_else(missing)? else {
             return Err(missing());
         };
@@ -205,9 +241,13 @@ impl Ci {
             ref_name: short,
             tag,
             before: zero(),
-            source,
+            source: wish.source,
             user,
-            variables,
+            variables: wish.variables,
+            inputs: wish.inputs,
+            more: wish.more,
+            reach: Reach::Everything,
+            schedule: wish.schedule,
         })
     }
 
@@ -252,6 +292,7 @@ impl Ci {
             before_sha: occasion.before.as_str().to_owned(),
             source: occasion.source,
             user: occasion.user,
+            schedule: occasion.schedule,
             trace,
         };
         Ok(Draft {
@@ -396,6 +437,7 @@ struct Push {
     after: ObjectId,
     skip: bool,
     variables: Vec<Variable>,
+    inputs: Vec<(String, InputValue)>,
 }
 
 impl Push {
@@ -421,6 +463,11 @@ impl Push {
             .iter()
             .filter_map(|it| variable_option(it))
             .collect();
+        let input = |it: &String| {
+            let (name, value) = pair_option(it, "ci.input=")?;
+            Some((name.to_owned(), InputValue::Text(value.to_owned())))
+        };
+        let inputs = change.options.iter().filter_map(input).collect();
         Some(Self {
             ref_name,
             tag,
@@ -428,6 +475,7 @@ impl Push {
             after,
             skip,
             variables,
+            inputs,
             reference,
         })
     }
@@ -435,18 +483,19 @@ impl Push {
 
 /// Reads `ci.variable="K=V"`, with or without the quotes.
 fn variable_option(option: &str) -> Option<Variable> {
-    let given = option.strip_prefix("ci.variable=")?;
-    let unquoted = given.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
-    let (key, value) = unquoted.unwrap_or(given).split_once('=')?;
-    let valid = !key.is_empty()
-        && key
-            .bytes()
-            .all(|it| it.is_ascii_alphanumeric() || it == b'_');
-    valid.then(|| Variable {
+    let (key, value) = pair_option(option, "ci.variable=")?;
+    is_key(key).then(|| Variable {
         key: key.to_owned(),
         value: value.to_owned(),
         ..Variable::default()
     })
+}
+
+/// Reads `NAME"K=V"`, with or without the quotes.
+fn pair_option<'a>(option: &'a str, name: &str) -> Option<(&'a str, &'a str)> {
+    let given = option.strip_prefix(name)?;
+    let unquoted = given.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    unquoted.unwrap_or(given).split_once('=')
 }
 
 /// What the person who pushed very many references reads, once.
@@ -500,6 +549,7 @@ mod tests {
             "ci.variable=\"A=b=c\"",
             "ci.variable=B=1",
             "ci.variable=no",
+            "ci.input=level=3",
             "x",
         ];
         let push = Push::of(&change("refs/heads/x", COMMIT, &options)).expect("a push");
@@ -510,5 +560,7 @@ mod tests {
             .collect();
         assert!(push.skip);
         assert_eq!(list, [("A", "b=c"), ("B", "1")]);
+        let level = ("level".to_owned(), InputValue::Text("3".to_owned()));
+        assert_eq!(push.inputs, [level]);
     }
 }

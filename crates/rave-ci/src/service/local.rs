@@ -137,6 +137,7 @@ impl Ci {
             before_sha: before.unwrap_or_else(|| ObjectId::ZERO.to_owned()),
             source: Source::from_label(&event.source).unwrap_or(Source::Push),
             user: access.principal().user_id(),
+            schedule: None,
             trace: Some(TraceContext::start()),
         };
         let name = plan.name.clone();

@@ -17,6 +17,7 @@ pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod report;
 pub(crate) mod runners;
+pub(crate) mod settings;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::CiConfig;
 use crate::metrics::CiMetrics;
+use crate::vault::SealingKey;
 use crate::{api, pages, worker};
 use log::LogSignal;
 use queue::Queue;
@@ -43,6 +45,8 @@ pub struct Ci {
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<CiConfig>,
+    /// What values of variables are sealed with.
+    pub(crate) key: SealingKey,
     pub(crate) queue: Queue,
     /// Wakes the worker of due jobs when some became due without an event.
     pub(crate) due: tokio::sync::Notify,
@@ -53,7 +57,7 @@ pub struct Ci {
 }
 
 impl Ci {
-    /// Makes the part. The tables have to exist.
+    /// Makes the part. The tables have to exist; `key` has to be the same at every start.
     #[must_use]
     pub fn new(
         db: Db,
@@ -62,6 +66,7 @@ impl Ci {
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
         config: CiConfig,
+        key: SealingKey,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
@@ -70,6 +75,7 @@ impl Ci {
             directory,
             clock,
             config: Arc::new(config),
+            key,
             queue: Queue::new(),
             due: tokio::sync::Notify::new(),
             logs: LogSignal::new(),

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use rave_ci_lang::{
-    Compiled, Diagnostic, Diagnostics, EventContext, JobPlan, Limits, Plan, SourceFile, Variable,
+    Compiled, Diagnostic, Diagnostics, EventContext, InputValue, JobPlan, Limits, Plan, SourceFile,
+    Variable,
 };
 use rave_core::job::{JobState, When};
 use rave_core::name::{ObjectId, RepoPath};
@@ -12,6 +13,7 @@ use rave_core::pipeline::Node;
 use rave_core::port::{Commit, ForgeError};
 
 use super::Ci;
+use super::settings::{Reach, hide};
 use crate::config::millis;
 use crate::error::CiError;
 use crate::model::Source;
@@ -32,6 +34,14 @@ pub(crate) struct Occasion {
     pub(crate) source: Source,
     pub(crate) user: Option<rave_core::id::UserId>,
     pub(crate) variables: Vec<Variable>,
+    /// Inputs for the header of the file.
+    pub(crate) inputs: Vec<(String, InputValue)>,
+    /// Predefined variables that only this way of asking for a pipeline has.
+    pub(crate) more: Vec<Variable>,
+    /// Which of the project's variables may show in what is planned.
+    pub(crate) reach: Reach,
+    /// The schedule that asks.
+    pub(crate) schedule: Option<i64>,
 }
 
 /// A file and what it means on an occasion.
@@ -69,19 +79,29 @@ impl Ci {
         occasion: &Occasion,
         text: String,
     ) -> Result<Reading, CiError> {
-        let predefined = self.predefined(occasion).await?;
+        let mut predefined = self.predefined(occasion).await?;
+        predefined.extend_from_slice(&occasion.more);
+        let project_variables = match occasion.reach {
+            Reach::Nothing => Vec::new(),
+            reach => {
+                let protected = occasion.protected && reach == Reach::Everything;
+                self.variables_of_project(&occasion.project, protected, None)
+                    .await?
+            }
+        };
         let event = EventContext {
             source: occasion.source.label().to_owned(),
             ref_name: occasion.ref_name.clone(),
             tag: occasion.tag,
             project_path: occasion.project.path.as_str().to_owned(),
             predefined: predefined.clone(),
-            project_variables: Vec::new(),
+            project_variables: project_variables.clone(),
             pipeline_variables: occasion.variables.clone(),
+            inputs: occasion.inputs.clone(),
             ..EventContext::default()
         };
         let tree = self.commit_tree(occasion);
-        let (text, compiled, failure) = tokio::task::spawn_blocking(move || {
+        let (text, mut compiled, failure) = tokio::task::spawn_blocking(move || {
             let source = SourceFile {
                 path: CONFIG_PATH,
                 text: &text,
@@ -90,6 +110,7 @@ impl Ci {
             (text, compiled, tree.into_failure())
         })
         .await?;
+        hide_secrets(&mut compiled, &project_variables);
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(Reading {
@@ -136,6 +157,18 @@ impl Ci {
             .map(|job| new_job(job, &names, timeout))
             .collect();
         (plan.stages, jobs)
+    }
+}
+
+/// Whoever sees the pipeline reads its diagnostics, and an `include` that fails is named as it was expanded.
+fn hide_secrets(compiled: &mut Result<Compiled, Diagnostics>, variables: &[Variable]) {
+    let list = match compiled {
+        Ok(compiled) => &mut compiled.notices,
+        Err(errors) => &mut errors.0,
+    };
+    for diagnostic in list {
+        diagnostic.message = hide(&diagnostic.message, variables);
+        diagnostic.hint = diagnostic.hint.as_deref().map(|it| hide(it, variables));
     }
 }
 

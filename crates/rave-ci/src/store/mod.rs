@@ -5,6 +5,7 @@ pub(crate) mod job;
 pub(crate) mod pipeline;
 pub(crate) mod push;
 pub(crate) mod runner;
+pub(crate) mod setting;
 pub(crate) mod trace;
 
 use rave_core::id::RunnerId;

@@ -54,6 +54,8 @@ pub(crate) struct NewPipeline {
     pub(crate) before_sha: String,
     pub(crate) source: Source,
     pub(crate) user: Option<UserId>,
+    /// The schedule that asks for it.
+    pub(crate) schedule: Option<i64>,
     pub(crate) trace: Option<TraceContext>,
 }
 
@@ -63,8 +65,8 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewPipeline) -> Result<(PipelineId, 
                ON CONFLICT (project_id) DO UPDATE SET last_iid = ci_counter.last_iid + 1 RETURNING last_iid";
     let iid = tx.query_one(sql, params![new.project.0])?.int("last_iid")?;
     let sql = "INSERT INTO ci_pipeline (iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id,
-                   traceparent, ready, created_at, updated_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12) RETURNING id";
+                   traceparent, ready, created_at, updated_at, schedule_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12, $13) RETURNING id";
     let params = params![
         iid,
         new.project.0,
@@ -78,6 +80,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewPipeline) -> Result<(PipelineId, 
         new.user.map(|it| it.0),
         new.trace.map(|it| it.to_string()),
         tx.now(),
+        new.schedule,
     ];
     Ok((PipelineId(tx.query_one(sql, params)?.int("id")?), iid))
 }

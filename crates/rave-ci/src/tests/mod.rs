@@ -5,6 +5,7 @@ mod creation;
 mod flow;
 mod liveness;
 mod matching;
+mod settings;
 mod world;
 
 pub(crate) use world::{Answer, Place, World};

@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::{Job, Pipeline};
 use crate::service::Ci;
 use crate::store::job::JobFilter;
-use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, worker};
+use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, SealingKey, worker};
 
 pub(crate) const SHA: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
 
@@ -194,6 +194,28 @@ impl Directory for Fake {
         Ok(None)
     }
 
+    async fn find_group(
+        &self,
+        principal: &Principal,
+        at: &GroupRef,
+    ) -> Result<Option<GroupFacts>, PortError> {
+        let name = principal.user().map(|it| it.username.clone());
+        let role = match name.as_deref() {
+            Some("root") => Some(Role::Owner),
+            Some("developer") => Some(Role::Developer),
+            _ => return Ok(None),
+        };
+        let group = NamespaceSummary {
+            id: NamespaceId(7),
+            parent: None,
+            name: "Team".into(),
+            path: FullPath::parse("team").unwrap(),
+            owner: None,
+        };
+        let known = *at == GroupRef::Id(group.id);
+        Ok(known.then_some(GroupFacts { group, role }))
+    }
+
     async fn writable_namespaces(&self, _: &Principal) -> Result<Vec<NamespaceSummary>, PortError> {
         Ok(Vec::new())
     }
@@ -342,6 +364,7 @@ impl World {
             fake.clone(),
             clock.clone(),
             config,
+            SealingKey::parse(&SealingKey::generate().unwrap()).unwrap(),
         );
         let shared = Arc::new(Shared {
             directory: fake.clone(),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::CiError;
 use crate::service::Ci;
+use crate::setting::Owner;
 use crate::store;
 
 const KINDS: &[EventKind] = &[EventKind::PushReceived, EventKind::ProjectDeleted];
@@ -60,7 +61,12 @@ async fn forget_project(ci: &Ci, project: ProjectId) -> Result<(), CiError> {
             })
             .await?;
         if deleted == 0 {
-            return Ok(());
+            break;
         }
     }
+    ci.db
+        .write("ci_forget_settings", move |tx| {
+            Ok(store::setting::delete_all(tx, Owner::Project(project))?)
+        })
+        .await
 }

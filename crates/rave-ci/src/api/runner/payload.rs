@@ -13,7 +13,7 @@ use crate::store::artifact::Source;
 use crate::variables::{self, JobFacts};
 
 /// Prefixes of tokens that the runner hides in logs wherever it sees them.
-const MASK_PREFIXES: [&str; 5] = ["glpat-", "glrt-", "glcbt-", "rvs-", "rvc-"];
+const MASK_PREFIXES: [&str; 6] = ["glpat-", "glrt-", "glcbt-", "glptt-", "rvs-", "rvc-"];
 
 /// Makes the answer.
 pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) -> Value {
@@ -25,6 +25,7 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         project_path: project.path.as_str(),
         pipeline,
         predefined: &assigned.side.predefined,
+        project_variables: &assigned.project_variables,
         pipeline_variables: &assigned.side.variables,
         job,
         plan,

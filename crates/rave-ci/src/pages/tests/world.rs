@@ -304,6 +304,7 @@ impl World {
             fake.clone(),
             clock.clone(),
             config,
+            crate::SealingKey::parse(&crate::SealingKey::generate().unwrap()).unwrap(),
         );
         let shared = Arc::new(Shared {
             directory: fake.clone(),
@@ -337,7 +338,10 @@ impl World {
     pub(super) async fn pipeline(&self) -> Pipeline {
         let access = self.access();
         self.ci
-            .create_pipeline(&access, "main", Vec::new(), Source::Web)
+            .create_pipeline(
+                &access,
+                crate::service::create::Wish::new("main", Source::Web),
+            )
             .await
             .unwrap()
     }
