@@ -37,6 +37,8 @@ pub(crate) struct Facts<'a> {
     globs_left: Cell<usize>,
     /// How many more comparisons all clauses together may make.
     comparisons_left: Cell<usize>,
+    /// The path that made the last clause hold, for `explain`.
+    matched: RefCell<Option<String>>,
 }
 
 impl<'a> Facts<'a> {
@@ -51,6 +53,7 @@ impl<'a> Facts<'a> {
             changed: OnceCell::new(),
             globs_left: Cell::new(MAX_GLOB_BYTES),
             comparisons_left: Cell::new(limits.comparisons.saturating_mul(CLAUSES)),
+            matched: RefCell::default(),
         }
     }
 
@@ -72,6 +75,23 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Keeps a path that matched. Returns whether there is one.
+    fn note(&self, path: Option<&String>) -> bool {
+        self.matched.replace(path.cloned());
+        path.is_some()
+    }
+
+    /// Returns the path that made the last clause hold, and forgets it.
+    pub(crate) fn take_matched(&self) -> Option<String> {
+        self.matched.take()
+    }
+
+    /// Returns how many paths the event changed. `None`: it has no range.
+    pub(crate) fn changed_count(&self) -> Option<usize> {
+        let changed = self.changed.get_or_init(|| self.tree.changed());
+        changed.as_ref().map(Vec::len)
+    }
+
     /// Returns whether one of the changed paths matches one of the patterns. Without a range, everything changed.
     pub(crate) fn any_changed(&self, patterns: &[String]) -> bool {
         let Some(changed) = self.changed.get_or_init(|| self.tree.changed()) else {
@@ -83,9 +103,8 @@ impl<'a> Facts<'a> {
         let Some(globs) = self.globs(patterns.iter()) else {
             return true;
         };
-        changed
-            .iter()
-            .any(|path| globs.iter().any(|it| it.matches(path)))
+        let mut changed = changed.iter();
+        self.note(changed.find(|path| globs.iter().any(|it| it.matches(path))))
     }
 
     /// Returns whether a place has a file that matches one of the patterns.
@@ -96,9 +115,10 @@ impl<'a> Facts<'a> {
             .partition(|it| it.contains(['*', '?', '[', '{']));
         let found = |it: &String| {
             let at = files.partition_point(|file| file < it);
-            files.get(at).is_some_and(|file| {
-                file == it || it.ends_with('/') && file.starts_with(it.as_str())
-            })
+            let file = files
+                .get(at)
+                .filter(|file| *file == it || it.ends_with('/') && file.starts_with(it.as_str()));
+            self.note(file)
         };
         if exact.into_iter().any(found) {
             return true;
@@ -119,9 +139,8 @@ impl<'a> Facts<'a> {
         let Some(globs) = self.globs(wild.into_iter()) else {
             return true;
         };
-        candidates
-            .iter()
-            .any(|path| globs.iter().any(|it| it.matches(path)))
+        let mut candidates = candidates.into_iter();
+        self.note(candidates.find(|path| globs.iter().any(|it| it.matches(path))))
     }
 
     /// Returns whether so many comparisons may still be made, by one clause and by all.

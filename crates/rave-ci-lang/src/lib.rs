@@ -5,6 +5,7 @@ mod duration;
 mod entry;
 mod event;
 mod expand;
+mod explain;
 mod expression;
 mod facts;
 mod glob;
@@ -25,6 +26,10 @@ pub use event::{
     SourceFile, Tree, Variable,
 };
 pub use expand::{Expanded, Reader, Unknown, expand, expand_all};
+pub use explain::{
+    ClauseEvidence, Explanation, Hidden, JobExplanation, KeyOrigin, Layer, NotExplained, Operand,
+    Origin, RuleEvidence, VariableOrigin, WaitsFor, WorkflowExplanation, explain,
+};
 pub use plan::{
     ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
     Compiled, Environment, Expiry, ForeignNeed, Forward, IdToken, Image, JobInput, JobPlan, Need,

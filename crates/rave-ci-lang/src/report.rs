@@ -69,6 +69,19 @@ impl Report {
             .collect()
     }
 
+    /// Returns path and text of every file, in the order of their numbers.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|it| (it.path.as_str(), &*it.text))
+    }
+
+    pub(crate) fn place(&self, span: Span) -> Place {
+        Place {
+            file: self.path(span).to_owned(),
+            line: span.line,
+            column: span.column,
+        }
+    }
+
     fn path(&self, span: Span) -> &str {
         self.files
             .get(span.file as usize)

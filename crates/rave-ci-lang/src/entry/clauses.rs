@@ -39,6 +39,17 @@ impl Clauses {
         }
     }
 
+    /// Returns the names of the variables that `if` mentions, each once.
+    pub(crate) fn operands(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for name in self.condition.iter().flat_map(Expression::variables) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.condition.is_none() && self.changes.is_none() && self.exists.is_none()
     }
@@ -49,6 +60,23 @@ impl Clauses {
 
     /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere: `exists` looks at the files beside it.
     pub(crate) fn hold_in(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> bool {
+        self.evaluate(scope, facts, place, |_, _| ())
+    }
+
+    /// Asks one clause after the other until one does not hold, and tells `each` what came out.
+    pub(crate) fn evaluate(
+        &self,
+        scope: &Scope<'_>,
+        facts: &Facts<'_>,
+        place: &Place,
+        mut each: impl FnMut(&'static str, bool),
+    ) -> bool {
+        let mut told = |keyword, given, held| {
+            if given {
+                each(keyword, held);
+            }
+            held
+        };
         let condition = || {
             self.condition
                 .as_ref()
@@ -64,7 +92,9 @@ impl Clauses {
             Some(Exists::Here(patterns)) => facts.any_exists(&expanded(patterns, scope), place),
             Some(Exists::Elsewhere) => false,
         };
-        condition() && changes() && exists()
+        told("if", self.condition.is_some(), condition())
+            && told("changes", self.changes.is_some(), changes())
+            && told("exists", self.exists.is_some(), exists())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::report::Report;
 use crate::yaml::{Mapping, Node, Span};
 use crate::{Cache, Image, Retry};
 
-pub(super) const DEFAULT_KEYS: [&str; 13] = [
+pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "after_script",
     "artifacts",
     "before_script",

@@ -22,6 +22,7 @@ mod variables;
 mod workflow;
 
 pub(crate) use clauses::Clauses;
+pub(crate) use common::DEFAULT_KEYS;
 pub(crate) use job::Job;
 pub(crate) use needs::{NeedEntry, Needs};
 pub(crate) use only::Policy;

@@ -29,27 +29,39 @@ impl Policy {
 
     /// Returns whether a job with this `only` may run: every given part holds.
     pub(crate) fn allows(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
-        self.parts(scope, facts).into_iter().flatten().all(|it| it)
+        let mut parts = self.parts(scope, facts).into_iter();
+        parts.all(|it| it.1 != Some(false))
     }
 
     /// Returns whether a job with this `except` must not run: any given part holds.
     pub(crate) fn forbids(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
-        self.parts(scope, facts).into_iter().flatten().any(|it| it)
+        let mut parts = self.parts(scope, facts).into_iter();
+        parts.any(|it| it.1 == Some(true))
     }
 
-    fn parts(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> [Option<bool>; 4] {
+    /// Returns each part and whether it holds; `None`: it is not given.
+    pub(crate) fn parts(
+        &self,
+        scope: &Scope<'_>,
+        facts: &Facts<'_>,
+    ) -> [(&'static str, Option<bool>); 4] {
+        let refs = self.refs.as_ref().map(|it| {
+            it.iter()
+                .any(|word| ref_matches(word, facts.event, &facts.patterns))
+        });
+        let variables = self.variables.as_ref().map(|it| {
+            it.iter()
+                .any(|it| it.holds(&|name| scope.find(name), &facts.patterns))
+        });
+        let changes = self.changes.as_ref().map(|it| facts.any_changed(it));
+        let kubernetes = self
+            .kubernetes
+            .then(|| scope.find("CI_KUBERNETES_ACTIVE").is_some());
         [
-            self.refs.as_ref().map(|it| {
-                it.iter()
-                    .any(|word| ref_matches(word, facts.event, &facts.patterns))
-            }),
-            self.variables.as_ref().map(|it| {
-                it.iter()
-                    .any(|it| it.holds(&|name| scope.find(name), &facts.patterns))
-            }),
-            self.changes.as_ref().map(|it| facts.any_changed(it)),
-            self.kubernetes
-                .then(|| scope.find("CI_KUBERNETES_ACTIVE").is_some()),
+            ("refs", refs),
+            ("variables", variables),
+            ("changes", changes),
+            ("kubernetes", kubernetes),
         ]
     }
 }

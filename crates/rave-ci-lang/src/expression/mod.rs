@@ -45,6 +45,20 @@ impl Expression {
         parser::parse(&lexer::tokens(text, patterns)?, text.len())
     }
 
+    /// Returns the names of the variables in the expression, in order.
+    pub(crate) fn variables(&self) -> Vec<&str> {
+        match self {
+            Self::Variable(name) => vec![name],
+            Self::Not(inner) => inner.variables(),
+            Self::Binary(_, left, right) => {
+                let mut names = left.variables();
+                names.extend(right.variables());
+                names
+            }
+            Self::Value(_) | Self::Pattern(_) => Vec::new(),
+        }
+    }
+
     /// Returns whether the expression holds.
     pub(crate) fn holds<'a>(&self, variables: Lookup<'_, 'a>, patterns: &Patterns) -> bool {
         !self.evaluate(variables, patterns).is_blank()

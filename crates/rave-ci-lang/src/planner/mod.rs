@@ -4,11 +4,15 @@ mod budget;
 mod candidates;
 mod checks;
 mod rules;
+mod subject;
 mod workflow;
+
+use self::rules::Decision;
+pub(crate) use self::rules::is_never;
+pub(crate) use self::subject::{Subject, subjects};
 
 use self::budget::{Budget, weight, weight_of_variables};
 use self::candidates::{Candidate, Candidates};
-use self::rules::Decision;
 use self::workflow::Workflow;
 use crate::entry::{Config, NeedEntry, Needs, overlay};
 use crate::expand::{Unknown, expand, expand_with};
@@ -108,8 +112,8 @@ struct Decided<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// Applies rules. `None`: the job is left out.
-    fn decide(&self, candidate: &'a Candidate<'a>) -> Option<Decided<'a>> {
+    /// Returns the predefined variables of a job and those of the file, as its rules see them.
+    fn variables_of(&self, candidate: &Candidate<'_>) -> (Vec<Variable>, Vec<Variable>) {
         let job = candidate.job;
         let inherited = self
             .variables
@@ -132,6 +136,13 @@ impl<'a> Planner<'a> {
                 &environment.action,
             ));
         }
+        (predefined, yaml)
+    }
+
+    /// Applies rules. `None`: the job is left out.
+    fn decide(&self, candidate: &'a Candidate<'a>) -> Option<Decided<'a>> {
+        let job = candidate.job;
+        let (predefined, mut yaml) = self.variables_of(candidate);
         let scope = Scope::new(&predefined, &yaml, self.facts.event);
         let has_workflow_rules = self.config.workflow.rules.is_some();
         let decision = rules::decide(job, has_workflow_rules, &scope, self.facts)?;

@@ -23,7 +23,7 @@ pub(super) fn first_match<'a>(
     rules.iter().find(|it| it.clauses.hold(scope, facts))
 }
 
-pub(super) fn is_never(rule: &Rule) -> bool {
+pub(crate) fn is_never(rule: &Rule) -> bool {
     rule.when == Some(RuleWhen::Never)
 }
 

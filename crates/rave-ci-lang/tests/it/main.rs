@@ -2,6 +2,7 @@
 
 mod bridges;
 mod errors;
+mod explaining;
 mod hostile;
 mod merging;
 mod planning;
