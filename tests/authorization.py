@@ -359,6 +359,11 @@ _ROUTES = [
         POST /api/v4/projects/{id}/pipelines/{pipeline}/retry
         POST /api/v4/projects/{id}/jobs/{job}/artifacts/keep
         POST /api/v4/projects/{id}/jobs/{job}/cancel
+        GET /api/v4/projects/{id}/resource_groups
+        GET /api/v4/projects/{id}/resource_groups/{key}
+        PUT /api/v4/projects/{id}/resource_groups/{key}
+        GET /api/v4/projects/{id}/resource_groups/{key}/upcoming_jobs
+        GET /api/v4/projects/{id}/resource_groups/{key}/current_job
         POST /api/v4/projects/{id}/jobs/{job}/erase
         POST /api/v4/projects/{id}/jobs/{job}/play
         POST /api/v4/projects/{id}/jobs/{job}/retry

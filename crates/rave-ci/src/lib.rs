@@ -38,5 +38,9 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             "0002_settings",
             include_str!("migrations/0002_settings.sql"),
         ),
+        (
+            "0003_downstream",
+            include_str!("migrations/0003_downstream.sql"),
+        ),
     ],
 };

@@ -6,6 +6,7 @@ use rave_blob::Digest;
 use rave_ci_lang::Diagnostic;
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
 use rave_core::job::{FailureReason, JobState, Status, When};
+use rave_core::pipeline::Road;
 use rave_core::time::Timestamp;
 use rave_core::trace::TraceContext;
 
@@ -37,8 +38,41 @@ labels! {
         Trigger = "trigger",
         Schedule = "schedule",
         Api = "api",
-        /// A job of another pipeline, by its token.
+        /// A bridge of another project's pipeline, or a job by its token.
         Pipeline = "pipeline",
+        /// A bridge of a pipeline of the same project and commit.
+        ParentPipeline = "parent_pipeline",
+    }
+    /// What becomes of a pipeline when another commit arrives.
+    OnNewCommit {
+        /// It is canceled as long as nothing that must not be interrupted has started.
+        Conservative = "conservative",
+        /// What may be interrupted is canceled.
+        Interruptible = "interruptible",
+        Never = "none",
+    }
+    /// What becomes of a pipeline when one of its jobs fails.
+    OnJobFailure {
+        Nothing = "none",
+        /// Everything else is canceled.
+        CancelAll = "all",
+    }
+    /// In which order waiting jobs get their resource.
+    ProcessMode {
+        Unordered = "unordered",
+        OldestFirst = "oldest_first",
+        NewestFirst = "newest_first",
+        /// As the one before, but nobody waits for jobs that are not let go yet.
+        NewestReadyFirst = "newest_ready_first",
+    }
+    /// What has to be done to a pipeline.
+    ChoreKind {
+        /// Cancel it.
+        Cancel = "cancel",
+        /// Cancel those of its jobs that may be interrupted.
+        Interrupt = "interrupt",
+        /// Look which pipelines it makes redundant.
+        Redundant = "redundant",
     }
     /// Why a pipeline failed before it had jobs.
     PipelineFailure {
@@ -64,6 +98,27 @@ labels! {
         Maintainer = "maintainer",
         /// Only later jobs of the pipeline.
         Nobody = "none",
+    }
+}
+
+impl OnNewCommit {
+    /// Returns what the file says.
+    pub(crate) fn of(plan: rave_ci_lang::AutoCancel) -> Self {
+        match plan.on_new_commit {
+            rave_ci_lang::OnNewCommit::Conservative => Self::Conservative,
+            rave_ci_lang::OnNewCommit::Interruptible => Self::Interruptible,
+            rave_ci_lang::OnNewCommit::None => Self::Never,
+        }
+    }
+}
+
+impl OnJobFailure {
+    /// Returns what the file says.
+    pub(crate) fn of(plan: rave_ci_lang::AutoCancel) -> Self {
+        match plan.on_job_failure {
+            rave_ci_lang::OnJobFailure::None => Self::Nothing,
+            rave_ci_lang::OnJobFailure::All => Self::CancelAll,
+        }
     }
 }
 
@@ -114,13 +169,29 @@ pub(crate) struct Pipeline {
     /// All stages in order, also those without jobs.
     pub(crate) stages: Vec<String>,
     pub(crate) trace: Option<TraceContext>,
+    /// The bridge that made it, and that bridge's pipeline.
+    pub(crate) upstream: Option<Upstream>,
+    /// The newer pipeline that made it redundant.
+    pub(crate) auto_canceled_by: Option<PipelineId>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
 }
 
+/// Where a downstream pipeline comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    pub(crate) pipeline: PipelineId,
+    pub(crate) bridge: JobId,
+}
+
 impl Pipeline {
+    /// Whether it belongs to a pipeline of the same project, with which it is shown.
+    pub(crate) fn is_child(&self) -> bool {
+        self.source == Source::ParentPipeline
+    }
+
     /// Returns what is wrong with the file as one text with a line per error, `None` for a valid file.
     pub(crate) fn yaml_errors(&self) -> Option<String> {
         let lines: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
@@ -148,6 +219,11 @@ pub(crate) struct Job {
     /// The positions that it waits for; `None`: all jobs of earlier stages.
     pub(crate) needs: Option<Vec<usize>>,
     pub(crate) when: When,
+    /// Whether it makes or follows another pipeline instead of running a script.
+    pub(crate) bridge: bool,
+    pub(crate) interruptible: bool,
+    /// The resource that it shares with other jobs.
+    pub(crate) resource_group: Option<i64>,
     pub(crate) tags: Vec<String>,
     pub(crate) protected: bool,
     pub(crate) state: JobState,
@@ -219,6 +295,26 @@ impl Job {
     pub(crate) fn is_erasable(&self) -> bool {
         self.status().is_finished() && self.erased_at.is_none()
     }
+}
+
+impl Job {
+    /// Returns what it waits for once the jobs before it have let it go.
+    pub(crate) fn road(&self) -> Road {
+        Road {
+            resource: self.resource_group.is_some(),
+            bridge: self.bridge,
+        }
+    }
+}
+
+/// What at most one job of a project uses at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceGroup {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) process_mode: ProcessMode,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
 }
 
 /// A file that a job left.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rave_core::id::ProjectId;
 use rave_core::name::ObjectId;
-use rave_core::port::{PipelineBadge, Pipelines, PortError};
+use rave_core::permission::{Access, ManageProject};
+use rave_core::port::{PipelineBadge, PipelineSettings, Pipelines, PortError};
 use rave_store::Db;
 use uuid::Uuid;
 
@@ -48,6 +49,31 @@ impl PipelineReports {
 
 #[async_trait]
 impl Pipelines for PipelineReports {
+    async fn settings(&self, project: ProjectId) -> Result<PipelineSettings, PortError> {
+        let auto_cancel = self
+            .db
+            .read("ci_settings", move |tx| {
+                store::chore::auto_cancels(tx, project)
+            })
+            .await
+            .map_err(|error| port_error("read the settings of pipelines", error))?;
+        Ok(PipelineSettings { auto_cancel })
+    }
+
+    async fn put_settings(
+        &self,
+        access: &Access<ManageProject>,
+        settings: PipelineSettings,
+    ) -> Result<(), PortError> {
+        let project = access.project().id;
+        self.db
+            .write("ci_put_settings", move |tx| {
+                store::chore::put_auto_cancel(tx, project, settings.auto_cancel)
+            })
+            .await
+            .map_err(|error| port_error("change the settings of pipelines", error))
+    }
+
     async fn badges(
         &self,
         project: ProjectId,

@@ -50,8 +50,28 @@ failure_reasons! {
     RunnerSystemFailure = "runner_system_failure",
     MissingDependencyFailure = "missing_dependency_failure",
     RunnerUnsupported = "runner_unsupported",
+    /// Its time passed long ago while nothing could start it.
+    StaleSchedule = "stale_schedule",
     JobExecutionTimeout = "job_execution_timeout",
+    ArchivedFailure = "archived_failure",
     SchedulerFailure = "scheduler_failure",
+    DataIntegrityFailure = "data_integrity_failure",
+    UserBlocked = "user_blocked",
+    ProjectDeleted = "project_deleted",
+    NoMatchingRunner = "no_matching_runner",
+    EnvironmentCreationFailure = "environment_creation_failure",
+    /// A pipeline would start itself again and again.
+    PipelineLoopDetected = "pipeline_loop_detected",
+    InsufficientBridgePermissions = "insufficient_bridge_permissions",
+    DownstreamBridgeProjectNotFound = "downstream_bridge_project_not_found",
+    /// A bridge triggers its own project without saying which file.
+    InvalidBridgeTrigger = "invalid_bridge_trigger",
+    UpstreamBridgeProjectNotFound = "upstream_bridge_project_not_found",
+    InsufficientUpstreamPermissions = "insufficient_upstream_permissions",
+    DownstreamPipelineCreationFailed = "downstream_pipeline_creation_failed",
+    ReachedMaxDescendantPipelinesDepth = "reached_max_descendant_pipelines_depth",
+    ReachedMaxPipelineHierarchySize = "reached_max_pipeline_hierarchy_size",
+    ReachedDownstreamPipelineTriggerRateLimit = "reached_downstream_pipeline_trigger_rate_limit",
     TraceSizeExceeded = "trace_size_exceeded",
     ImagePullFailure = "image_pull_failure",
     RunnerConfigurationError = "runner_configuration_error",
@@ -73,6 +93,8 @@ pub enum JobState {
     Scheduled {
         at: Timestamp,
     },
+    /// Waits until no other job of its resource group is at work.
+    WaitingForResource,
     /// Waits for a runner.
     Pending,
     /// Given to a runner that has not yet said a word; it returns to `Pending` when none comes.
@@ -87,6 +109,13 @@ pub enum JobState {
     Canceling {
         runner: RunnerId,
     },
+    /// A bridge: the pipeline that it triggers, or the one that it mirrors, is about to be found.
+    Triggering,
+    /// A bridge that goes on as long as another pipeline does.
+    Following {
+        /// That pipeline waits for a person, and the bridge shows it.
+        blocked: bool,
+    },
     Success,
     Failed(FailureReason),
     Canceled,
@@ -99,6 +128,7 @@ pub enum Status {
     Created,
     Manual,
     Scheduled,
+    WaitingForResource,
     Pending,
     Running,
     Canceling,
@@ -110,10 +140,11 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Created,
         Self::Manual,
         Self::Scheduled,
+        Self::WaitingForResource,
         Self::Pending,
         Self::Running,
         Self::Canceling,
@@ -130,6 +161,7 @@ impl Status {
             Self::Created => "created",
             Self::Manual => "manual",
             Self::Scheduled => "scheduled",
+            Self::WaitingForResource => "waiting_for_resource",
             Self::Pending => "pending",
             Self::Running => "running",
             Self::Canceling => "canceling",
@@ -157,15 +189,18 @@ impl Status {
 }
 
 impl JobState {
-    /// Returns the status that clients see. An assigned job shows as pending until its runner reports.
+    /// Returns the status that clients see. An assigned job shows as pending until its runner reports, a bridge as what
+    /// it stands for.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
             Self::Created => Status::Created,
             Self::Manual => Status::Manual,
             Self::Scheduled { .. } => Status::Scheduled,
-            Self::Pending | Self::Assigned { .. } => Status::Pending,
-            Self::Running { .. } => Status::Running,
+            Self::WaitingForResource => Status::WaitingForResource,
+            Self::Pending | Self::Assigned { .. } | Self::Triggering => Status::Pending,
+            Self::Running { .. } | Self::Following { blocked: false } => Status::Running,
+            Self::Following { blocked: true } => Status::Manual,
             Self::Canceling { .. } => Status::Canceling,
             Self::Success => Status::Success,
             Self::Failed(_) => Status::Failed,
@@ -197,6 +232,16 @@ pub enum JobEvent {
     },
     /// The jobs before it let it go, but a person has to start it.
     Actionize,
+    /// Its time shall not start it any more, only a person.
+    Unschedule,
+    /// It was let go, but shares a resource with other jobs.
+    AwaitResource,
+    /// As [`Self::Enqueue`], of a bridge.
+    Trigger,
+    /// The pipeline that a bridge waits for exists, and perhaps waits for a person.
+    Follow {
+        blocked: bool,
+    },
     /// The jobs before it rule it out.
     Skip,
     /// A job before it is tried again.
@@ -230,30 +275,39 @@ pub struct Refused {
 pub fn next(state: JobState, event: JobEvent) -> Result<JobState, Refused> {
     use {JobEvent as E, JobState as S};
     match (state, event) {
-        (S::Created | S::Manual | S::Scheduled { .. } | S::Skipped, E::Enqueue) => Ok(S::Pending),
+        (
+            S::Created | S::Manual | S::Scheduled { .. } | S::Skipped | S::WaitingForResource,
+            E::Enqueue,
+        ) => Ok(S::Pending),
+        (
+            S::Created | S::Manual | S::Scheduled { .. } | S::Skipped | S::WaitingForResource,
+            E::Trigger,
+        ) => Ok(S::Triggering),
+        (S::Created | S::Manual | S::Scheduled { .. } | S::Skipped, E::AwaitResource) => {
+            Ok(S::WaitingForResource)
+        }
         (S::Created, E::Schedule { at }) => Ok(S::Scheduled { at }),
-        (S::Created, E::Actionize) => Ok(S::Manual),
-        (S::Created, E::Skip) => Ok(S::Skipped),
+        (S::Created, E::Actionize) | (S::Scheduled { .. }, E::Unschedule) => Ok(S::Manual),
+        // A bridge is skipped if the pipeline that it mirrors was.
+        (S::Created | S::Following { .. }, E::Skip) => Ok(S::Skipped),
         (S::Skipped, E::Reset) => Ok(S::Created),
         (S::Pending, E::Assign(runner)) => Ok(S::Assigned { runner }),
         (S::Assigned { runner }, E::Start) => Ok(S::Running { runner }),
         (S::Assigned { .. }, E::Release) => Ok(S::Pending),
-        (S::Assigned { .. } | S::Running { .. }, E::Succeed) => Ok(S::Success),
-        (S::Pending | S::Assigned { .. } | S::Running { .. }, E::Fail(reason)) => {
-            Ok(S::Failed(reason))
+        (S::Triggering | S::Following { .. }, E::Follow { blocked }) => {
+            Ok(S::Following { blocked })
         }
-        (S::Canceling { .. }, E::Succeed | E::Fail(_)) => Ok(S::Canceled),
-        (S::Running { runner }, E::Cancel { graceful: true }) => Ok(S::Canceling { runner }),
         (
-            S::Created
-            | S::Manual
-            | S::Scheduled { .. }
-            | S::Pending
-            | S::Assigned { .. }
-            | S::Running { .. }
-            | S::Canceling { .. },
-            E::Cancel { .. },
-        ) => Ok(S::Canceled),
+            S::Assigned { .. } | S::Running { .. } | S::Triggering | S::Following { .. },
+            E::Succeed,
+        ) => Ok(S::Success),
+        (S::Canceling { .. }, E::Succeed | E::Fail(_)) => Ok(S::Canceled),
+        (S::Success | S::Failed(_) | S::Canceled | S::Skipped, E::Fail(_) | E::Cancel { .. }) => {
+            Err(Refused { state, event })
+        }
+        (_, E::Fail(reason)) => Ok(S::Failed(reason)),
+        (S::Running { runner }, E::Cancel { graceful: true }) => Ok(S::Canceling { runner }),
+        (_, E::Cancel { .. }) => Ok(S::Canceled),
         (state, event) => Err(Refused { state, event }),
     }
 }
@@ -262,10 +316,11 @@ pub fn next(state: JobState, event: JobEvent) -> Result<JobState, Refused> {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) const STATES: [JobState; 11] = [
+    pub(crate) const STATES: [JobState; 15] = [
         JobState::Created,
         JobState::Manual,
         JobState::Scheduled { at: Timestamp(9) },
+        JobState::WaitingForResource,
         JobState::Pending,
         JobState::Assigned {
             runner: RunnerId(1),
@@ -276,16 +331,24 @@ pub(crate) mod tests {
         JobState::Canceling {
             runner: RunnerId(1),
         },
+        JobState::Triggering,
+        JobState::Following { blocked: false },
+        JobState::Following { blocked: true },
         JobState::Success,
         JobState::Failed(FailureReason::ScriptFailure),
         JobState::Canceled,
         JobState::Skipped,
     ];
 
-    const EVENTS: [JobEvent; 12] = [
+    const EVENTS: [JobEvent; 17] = [
         JobEvent::Enqueue,
         JobEvent::Schedule { at: Timestamp(9) },
         JobEvent::Actionize,
+        JobEvent::Unschedule,
+        JobEvent::AwaitResource,
+        JobEvent::Trigger,
+        JobEvent::Follow { blocked: false },
+        JobEvent::Follow { blocked: true },
         JobEvent::Skip,
         JobEvent::Reset,
         JobEvent::Assign(RunnerId(1)),

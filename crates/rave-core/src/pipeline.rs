@@ -18,8 +18,41 @@ pub struct Node {
     pub when: When,
     /// How long a delayed job waits, in milliseconds.
     pub start_in_millis: i64,
+    /// What it is let go to.
+    pub road: Road,
+    /// Whether a newer pipeline may stop it.
+    pub interruptible: bool,
     pub allow_failure: bool,
     pub state: JobState,
+}
+
+/// What a job waits for once the jobs before it have let it go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Road {
+    /// It shares a resource with other jobs, and waits for that first.
+    pub resource: bool,
+    /// It makes or follows another pipeline instead of going to a runner.
+    pub bridge: bool,
+}
+
+impl Road {
+    /// Returns what letting the job go means in this state: a job that waits for its resource was let go before.
+    fn enqueue(self, state: JobState) -> JobEvent {
+        match self {
+            Self { resource: true, .. } if state != JobState::WaitingForResource => {
+                JobEvent::AwaitResource
+            }
+            Self { bridge: true, .. } => JobEvent::Trigger,
+            Self { .. } => JobEvent::Enqueue,
+        }
+    }
+
+    /// Returns the state in which a new try begins.
+    #[must_use]
+    pub fn first_state(self) -> JobState {
+        job::next(JobState::Created, self.enqueue(JobState::Created))
+            .expect("a created job can be let go")
+    }
 }
 
 /// The jobs of a pipeline, each in its latest try.
@@ -35,10 +68,21 @@ pub enum PipelineEvent {
     Settle,
     /// Something happened to one job.
     Job { node: usize, event: JobEvent },
-    /// A person stops everything that has not ended.
-    Cancel { graceful: bool },
+    /// Everything of the kind that has not ended stops.
+    Cancel { graceful: bool, which: Which },
+    /// A bridge that ended goes on, because the pipeline that it followed does, and what was skipped because of its end
+    /// is looked at again.
+    Reopen { node: usize },
     /// A new try takes the place of an ended job, and what was skipped because of it is looked at again.
     Retry { node: usize },
+}
+
+/// Which jobs a [`PipelineEvent::Cancel`] means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    All,
+    /// Those that say that a newer pipeline may stop them.
+    Interruptible,
 }
 
 /// One job changed its state. A [`PipelineEvent::Retry`] reports the new try as a change from the old state.
@@ -62,16 +106,24 @@ pub fn step(
     match event {
         PipelineEvent::Settle => {}
         PipelineEvent::Job { node, event } => graph.apply(node, event, &mut changes)?,
-        PipelineEvent::Cancel { graceful } => {
+        PipelineEvent::Cancel { graceful, which } => {
             for node in 0..graph.nodes.len() {
                 // Those that have ended, or are already stopping, refuse and stay as they are.
                 let stopping = matches!(graph.nodes[node].state, JobState::Canceling { .. });
-                if !stopping {
+                let meant = which == Which::All || graph.nodes[node].interruptible;
+                if meant && !stopping {
                     let _ = graph.apply(node, JobEvent::Cancel { graceful }, &mut changes);
                 }
             }
         }
-        PipelineEvent::Retry { node } => graph.retry(node, &mut changes)?,
+        PipelineEvent::Reopen { node } => {
+            let following = JobState::Following { blocked: false };
+            graph.revive(node, following, &mut changes)?;
+        }
+        PipelineEvent::Retry { node } => {
+            let first = graph.nodes[node].road.first_state();
+            graph.revive(node, first, &mut changes)?;
+        }
     }
     graph.settle(now, &mut changes);
     Ok(changes)
@@ -119,30 +171,33 @@ impl Graph {
         changes: &mut Vec<Change>,
     ) -> Result<(), Refused> {
         let from = self.nodes[node].state;
+        let event = match event {
+            JobEvent::Enqueue => self.nodes[node].road.enqueue(from),
+            event => event,
+        };
         let to = job::next(from, event)?;
         self.nodes[node].state = to;
         changes.push(Change { node, from, to });
         Ok(())
     }
 
-    fn retry(&mut self, node: usize, changes: &mut Vec<Change>) -> Result<(), Refused> {
+    /// Puts an ended job back into an earlier state. A bridge may have been skipped with the pipeline that it mirrors.
+    fn revive(
+        &mut self,
+        node: usize,
+        to: JobState,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
         let from = self.nodes[node].state;
-        let ended = matches!(
-            from,
-            JobState::Success | JobState::Failed(_) | JobState::Canceled
-        );
-        if !ended {
+        let skipped = from == JobState::Skipped && !self.nodes[node].road.bridge;
+        if !from.status().is_finished() || skipped {
             return Err(Refused {
                 state: from,
                 event: JobEvent::Reset,
             });
         }
-        self.nodes[node].state = JobState::Pending;
-        changes.push(Change {
-            node,
-            from,
-            to: JobState::Pending,
-        });
+        self.nodes[node].state = to;
+        changes.push(Change { node, from, to });
         for later in self.skipped_because_of(node) {
             self.apply(later, JobEvent::Reset, changes)?;
         }
@@ -283,6 +338,7 @@ fn composite<'a>(jobs: impl Iterator<Item = &'a Node>, dag: bool) -> Option<Stat
         () if only(&[S::Canceled, S::Success, S::Skipped], true) => S::Canceled,
         () if only(&[S::Pending, S::Created, S::Skipped], true) => S::Pending,
         () if has(S::Running) || has(S::Pending) => S::Running,
+        () if has(S::WaitingForResource) => S::WaitingForResource,
         () if has(S::Manual) => S::Manual,
         () if has(S::Scheduled) => S::Scheduled,
         () if has(S::Created) => S::Running,

@@ -390,9 +390,24 @@ pub struct PipelineBadge {
     pub status: Status,
 }
 
+/// How a project's pipelines behave, where its maintainers have a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipelineSettings {
+    /// Whether a newer pipeline cancels those of older commits of its branch.
+    pub auto_cancel: bool,
+}
+
 /// What the forge needs of continuous integration.
 #[async_trait]
 pub trait Pipelines: Send + Sync {
+    /// Returns how a project's pipelines behave.
+    async fn settings(&self, project: ProjectId) -> Result<PipelineSettings, PortError>;
+    /// Sets how a project's pipelines behave.
+    async fn put_settings(
+        &self,
+        access: &crate::permission::Access<crate::permission::ManageProject>,
+        settings: PipelineSettings,
+    ) -> Result<(), PortError>;
     /// Returns the latest pipeline of each of these commits.
     async fn badges(
         &self,

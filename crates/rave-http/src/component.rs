@@ -22,6 +22,7 @@ fn status_word(status: Status) -> &'static str {
     match status {
         Status::Success => "passed",
         Status::Manual => "manual",
+        Status::WaitingForResource => "waiting for resource",
         other => other.label(),
     }
 }
@@ -31,7 +32,7 @@ fn status_icon(status: Status) -> Markup {
         Status::Success => "M4.5 8.5 7 11l4.5-5.5",
         Status::Failed => "M5.5 5.5l5 5M10.5 5.5l-5 5",
         Status::Running => "M8 4.5v3.5l2.5 1.5",
-        Status::Pending | Status::Scheduled => "M6.2 5.5v5M9.8 5.5v5",
+        Status::Pending | Status::Scheduled | Status::WaitingForResource => "M6.2 5.5v5M9.8 5.5v5",
         Status::Canceled | Status::Canceling => "M4.8 11.2l6.4-6.4",
         Status::Skipped => "M5 5.5 8 8l-3 2.5M8.5 5.5l3 2.5-3 2.5",
         Status::Manual => "M6.5 5.2v5.6L11 8z",

@@ -18,6 +18,7 @@ use super::shapes::Shaper;
 use crate::model::Job;
 use crate::service::Ci;
 use crate::store::job::JobFilter;
+use crate::store::labels_of;
 
 /// How much of a log is in memory at once while it is sent.
 const PIECE: usize = 256 * 1024;
@@ -59,10 +60,7 @@ fn filter(params: &mut Params) -> Result<JobFilter, HttpError> {
             HttpError::bad_request("scope does not have a valid value")
                 .body(json!({ "error": "scope does not have a valid value" }))
         })?;
-        status.push(found.label());
-        if found == Status::Pending {
-            status.push("assigned");
-        }
+        status.extend_from_slice(labels_of(found));
     }
     let include_retried = params.bool("include_retried").unwrap_or(false);
     params.check()?;
@@ -70,6 +68,7 @@ fn filter(params: &mut Params) -> Result<JobFilter, HttpError> {
         pipeline: None,
         status,
         include_retried,
+        bridges: Some(false),
     })
 }
 

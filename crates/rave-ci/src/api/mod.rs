@@ -6,6 +6,7 @@ mod jobs;
 mod lint;
 mod numbers;
 mod pipelines;
+mod resource_groups;
 mod runner;
 mod runners;
 pub(crate) mod shapes;
@@ -116,6 +117,27 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
         .post("/api/v4/projects/{id}/jobs/{job}/retry", jobs::retry)
         .post("/api/v4/projects/{id}/jobs/{job}/cancel", jobs::cancel)
         .post("/api/v4/projects/{id}/jobs/{job}/erase", jobs::erase)
+        // Resource groups.
+        .get(
+            "/api/v4/projects/{id}/resource_groups",
+            resource_groups::list,
+        )
+        .get(
+            "/api/v4/projects/{id}/resource_groups/{key}",
+            resource_groups::show,
+        )
+        .put(
+            "/api/v4/projects/{id}/resource_groups/{key}",
+            resource_groups::update,
+        )
+        .get(
+            "/api/v4/projects/{id}/resource_groups/{key}/upcoming_jobs",
+            resource_groups::upcoming_jobs,
+        )
+        .get(
+            "/api/v4/projects/{id}/resource_groups/{key}/current_job",
+            resource_groups::current_job,
+        )
         // Artifacts.
         .get(
             "/api/v4/projects/{id}/jobs/{job}/artifacts",

@@ -259,6 +259,7 @@ fn status_words(status: Status) -> (&'static str, &'static str) {
         Status::Created => ("status_created", "Created"),
         Status::Manual => ("status_manual", "Blocked"),
         Status::Scheduled => ("status_scheduled", "Delayed"),
+        Status::WaitingForResource => ("status_pending", "Waiting"),
         Status::Pending => ("status_pending", "Pending"),
         Status::Running => ("status_running", "Running"),
         Status::Canceling => ("status_canceled", "Canceling"),

@@ -9,6 +9,7 @@ use super::base::{Base, People, short};
 use super::pipeline_view::kind_tag;
 use super::words;
 use crate::model::{Artifact, Job, Pipeline, Runner};
+use crate::store::resource::Wait;
 
 /// A job with everything its page shows, the log excepted.
 pub(super) struct JobView {
@@ -22,6 +23,8 @@ pub(super) struct JobView {
     /// Names of the jobs that have not let it go.
     pub(super) before: Vec<String>,
     pub(super) stuck: Option<&'static str>,
+    /// Who has the resource that it waits for.
+    pub(super) resource: Option<Wait>,
     pub(super) runner: Option<Runner>,
     pub(super) artifacts: Vec<Artifact>,
     /// Whether artifacts expired or were erased.
@@ -104,6 +107,13 @@ impl JobView {
                     div.alert.(if self.stuck.is_some() { "warn" } else { "info" }) role="status" {
                         (waiting) "."
                         @if let JobState::Scheduled { at } = job.state { " It starts " (component::time(at)) "." }
+                        @if let Some(wait) = &self.resource {
+                            " Group " strong { (wait.group) }
+                            @match &wait.holder {
+                                Some((holder, name)) => { " is in use by " a href=(self.base.job(*holder)) { (name) " #" (holder) } "." }
+                                None => { " is free: another job's turn may come first." }
+                            }
+                        }
                     }
                 }
                 @if let Some(newest) = newest {

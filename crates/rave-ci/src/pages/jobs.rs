@@ -54,6 +54,7 @@ pub(super) async fn list(
         pipeline: None,
         status: scope.map(|(_, states)| states.to_vec()).unwrap_or_default(),
         include_retried: true,
+        bridges: None,
     };
     let found = ci.list_jobs(&access, filter, pagination.slice()).await?;
     let people = base::people(&ci, found.items.iter().map(|it| it.user)).await?;
@@ -74,9 +75,17 @@ pub(super) async fn list(
 const SCOPES: [(&str, &[&str]); 3] = [
     (
         "pending",
-        &["pending", "assigned", "created", "manual", "scheduled"],
+        &[
+            "pending",
+            "assigned",
+            "triggering",
+            "waiting_for_resource",
+            "created",
+            "manual",
+            "scheduled",
+        ],
     ),
-    ("running", &["running", "canceling"]),
+    ("running", &["running", "canceling", "following", "blocked"]),
     ("finished", &["success", "failed", "canceled", "skipped"]),
 ];
 
@@ -144,6 +153,12 @@ pub(super) async fn load(
     let missing = || HttpError::not_found("Pipeline");
     Ok(JobView {
         stuck: ci.why_stuck(access, &job).await?.map(|it| it.sentence()),
+        resource: ci
+            .resource_waits(std::slice::from_ref(&job))
+            .await?
+            .into_iter()
+            .next()
+            .flatten(),
         runner: job.runner.and_then(|it| extras.runners.remove(&it)),
         artifacts: extras.artifacts.remove(&id).unwrap_or_default(),
         pipeline: extras.pipelines.remove(&job.pipeline).ok_or_else(missing)?,

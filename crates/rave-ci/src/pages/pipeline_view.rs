@@ -40,6 +40,8 @@ pub(super) fn graph_of(jobs: &[Job]) -> Graph {
             .map(|it| it.iter().filter_map(|need| index(*need)).collect()),
         when: job.when,
         start_in_millis: 0,
+        road: job.road(),
+        interruptible: job.interruptible,
         allow_failure: job.allow_failure,
         state: job.state,
     };
@@ -95,6 +97,8 @@ impl PipelineView {
                     @if let Some(name) = self.people.name(it.user) { span { "By " (name) } }
                     span { (component::time(it.created_at)) " by " (it.source.label()) }
                     @if it.started_at.is_some() { span { (words::past(it.status)) " " @if it.status.is_finished() { "in " } @else { "for " } (words::elapsed(it.started_at, it.finished_at, self.now)) } }
+                    @if let Some(newer) = it.auto_canceled_by { span { "Made redundant by " a href=(self.base.pipeline(newer)) { "#" (newer) } } }
+                    @if let Some(upstream) = it.upstream.filter(|_| it.is_child()) { span { "Child of " a href=(self.base.pipeline(upstream.pipeline)) { "#" (upstream.pipeline) } } }
                     span { (self.jobs.len()) @if self.jobs.len() == 1 { " job" } @else { " jobs" } }
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
 use rave_core::job::{Status, When};
-use rave_core::pipeline::{Graph, Node, stage_status};
+use rave_core::pipeline::{Graph, Node, Road, stage_status};
 use rave_store::{Error, Row, Tx, params};
 
 use crate::store::{Conditions, corrupt, state_of};
@@ -57,6 +57,8 @@ fn node(row: &Row) -> Result<Node, Error> {
         needs: None,
         when: When::OnSuccess,
         start_in_millis: 0,
+        road: Road::default(),
+        interruptible: false,
         allow_failure: row.bool("allow_failure")?,
         state: state_of(row)?,
     })

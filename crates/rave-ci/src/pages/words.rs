@@ -62,6 +62,71 @@ pub(super) fn failure(job: &Job, reason: FailureReason) -> (String, &'static str
             "The runner stopped reporting while the job ran",
             "Its host may have lost power or network. Retry the job.",
         ),
+        R::StaleSchedule => (
+            "Its time passed long ago while the server could not start it",
+            "Retry the job.",
+        ),
+        R::ArchivedFailure => (
+            "The pipeline is archived and does not run any more",
+            "Start a new pipeline.",
+        ),
+        R::NoMatchingRunner => (
+            "There is no runner that may take the job",
+            "Check the job's tags and whether runners are protected.",
+        ),
+        R::DataIntegrityFailure => (
+            "What is stored of the job cannot be understood",
+            "The server's log says more. Start a new pipeline.",
+        ),
+        R::UserBlocked => (
+            "The account that started it may not sign in any more",
+            "Let somebody else start it.",
+        ),
+        R::ProjectDeleted => ("The project was deleted", "Nothing is left to do."),
+        R::EnvironmentCreationFailure => (
+            "Its environment could not be made",
+            "Check the name and variables in `environment`.",
+        ),
+        R::PipelineLoopDetected => (
+            "Pipelines would start one another forever",
+            "Follow the triggers from this job: they lead back to the same branch of the same project.",
+        ),
+        R::InsufficientBridgePermissions => (
+            "Whoever started this pipeline may not run pipelines there",
+            "They need at least the role Developer in the triggered project, and may run pipelines of that branch.",
+        ),
+        R::DownstreamBridgeProjectNotFound => (
+            "The project to trigger does not exist, or may not be seen",
+            "Check its path in `trigger`, and that whoever started this pipeline is a member there.",
+        ),
+        R::InvalidBridgeTrigger => (
+            "The job triggers its own project without saying which file",
+            "Use `trigger: include` for a child pipeline.",
+        ),
+        R::UpstreamBridgeProjectNotFound => (
+            "The project to follow does not exist or has no pipeline",
+            "Check its path in `needs: pipeline`.",
+        ),
+        R::InsufficientUpstreamPermissions => (
+            "Whoever started this pipeline may not read the pipelines to follow",
+            "They need to be a member of that project.",
+        ),
+        R::DownstreamPipelineCreationFailed => (
+            "The triggered pipeline could not be made",
+            "See below what is wrong with its file.",
+        ),
+        R::ReachedMaxDescendantPipelinesDepth => (
+            "Children may have children, but these none of their own",
+            "Trigger it further up.",
+        ),
+        R::ReachedMaxPipelineHierarchySize => (
+            "Pipelines that belong together have grown to the limit of 1,000",
+            "Split them, or run more jobs in each.",
+        ),
+        R::ReachedDownstreamPipelineTriggerRateLimit => (
+            "Too many pipelines were triggered in the last minute",
+            "Retry the job in a minute.",
+        ),
         R::ApiFailure => (
             "The runner could not talk to the server",
             "Retry; if it happens again, look at the runner's own log.",
@@ -100,6 +165,12 @@ pub(super) fn waiting(job: &Job, before: &[&str], stuck: Option<&str>) -> Option
         JobState::Created => Some(format!("Waits for {}", list(before))),
         JobState::Manual => Some("Waits for somebody to start it".to_owned()),
         JobState::Scheduled { .. } => Some("Waits for its time".to_owned()),
+        JobState::WaitingForResource => Some("Waits for its resource group".to_owned()),
+        JobState::Triggering => Some("Is about to start another pipeline".to_owned()),
+        JobState::Following { blocked: false } => Some("Waits for another pipeline".to_owned()),
+        JobState::Following { blocked: true } => {
+            Some("Waits for another pipeline, which waits for somebody".to_owned())
+        }
         // Sentences end where they are shown.
         JobState::Pending => {
             let reason = stuck.unwrap_or("Waits for a free runner");
@@ -165,6 +236,7 @@ pub(super) fn past(status: Status) -> &'static str {
         Status::Skipped => "Skipped",
         Status::Running => "Running",
         Status::Canceling => "Stopping",
+        Status::WaitingForResource => "Waits for a resource",
         Status::Pending => "Pending",
         Status::Created => "Created",
         Status::Manual => "Waits for a person",

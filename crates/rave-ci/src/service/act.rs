@@ -4,6 +4,7 @@ use rave_ci_lang::Variable;
 use rave_core::id::{JobId, PipelineId};
 use rave_core::job::{FailureReason, JobEvent, JobState};
 use rave_core::permission::{Access, RunPipelines};
+use rave_core::pipeline::Which;
 use rave_core::port::JobIdentity;
 use rave_core::secret::TokenDigest;
 
@@ -184,7 +185,7 @@ impl Ci {
             .status
             .is_finished()
         {
-            self.apply(pipeline, Action::Cancel).await?;
+            self.apply(pipeline, Action::Cancel(Which::All)).await?;
             self.logs.ring();
         }
         self.load_own_pipeline(access, pipeline).await

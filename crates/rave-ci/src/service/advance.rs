@@ -7,7 +7,7 @@ use rave_ci_lang::JobPlan;
 use rave_core::event::{EventKind, NewEvent};
 use rave_core::id::{JobId, PipelineId, UserId};
 use rave_core::job::{self, FailureReason, JobEvent, JobState, Refused, Status};
-use rave_core::pipeline::{self, Graph, PipelineEvent};
+use rave_core::pipeline::{self, Graph, PipelineEvent, Which};
 use rave_core::time::Timestamp;
 use rave_store::Tx;
 use serde_json::json;
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::Ci;
 use crate::config::{CiConfig, millis};
 use crate::error::CiError;
+use crate::model::{ChoreKind, OnJobFailure};
 use crate::store;
 use crate::store::job::{Change, Place, Stored};
 use crate::store::pipeline::Locked;
@@ -33,8 +34,13 @@ pub(crate) enum Action {
         event: JobEvent,
         exit_code: Option<i64>,
     },
-    /// Everything that has not ended stops.
-    Cancel,
+    /// A free resource is given to the job that waits for it.
+    Grant { job: JobId },
+    /// A bridge that ended goes on, because what it followed does.
+    #[expect(dead_code, reason = "bridges are the next to be built on this")]
+    Reopen { job: JobId },
+    /// Everything of the kind that has not ended stops, and so does what it brought forth.
+    Cancel(Which),
     /// One ended job is tried again.
     Retry { job: JobId, user: Option<UserId> },
     /// Every job that failed or was canceled is tried again.
@@ -47,6 +53,10 @@ pub(crate) struct Applied {
     pub(crate) status: Status,
     /// Whether jobs wait for a runner that did not before.
     pub(crate) queued: bool,
+    /// Whether jobs wait for a resource, or one was given back.
+    pub(crate) resources: bool,
+    /// Whether bridges have to be looked after, or other pipelines.
+    pub(crate) chores: bool,
     /// The new try of a [`Action::Retry`].
     pub(crate) new_job: Option<JobId>,
     /// Jobs that ended: their status and when they started.
@@ -107,7 +117,10 @@ impl Rules {
     /// Returns how often a job may be tried again by itself after failing so.
     fn retries(&self, plan: &JobPlan, reason: FailureReason, exit_code: Option<i64>) -> u32 {
         use FailureReason as F;
-        if reason == F::MissingDependencyFailure {
+        if matches!(
+            reason,
+            F::MissingDependencyFailure | F::NoMatchingRunner | F::EnvironmentCreationFailure
+        ) {
             return 0;
         }
         let retry = &plan.retry;
@@ -158,6 +171,12 @@ impl Ci {
         if applied.queued {
             self.queue.ring();
         }
+        if applied.resources {
+            self.wakes.resources.notify_one();
+        }
+        if applied.chores {
+            self.wakes.chores.notify_one();
+        }
         let now = self.now();
         for (status, started_at) in &applied.ended {
             self.metrics.job_ended(*status, *started_at, now);
@@ -172,6 +191,8 @@ struct Stepping {
     before: Vec<(JobState, bool)>,
     /// For nodes that get a new try: the state in which the old one ends.
     retried: Vec<(usize, JobState)>,
+    /// What was stopped, so that what it brought forth stops too.
+    canceled: Option<Which>,
     exit_code: Option<(usize, i64)>,
     user: Option<UserId>,
 }
@@ -204,10 +225,11 @@ pub(crate) fn apply(
         places,
         before,
         retried: Vec::new(),
+        canceled: None,
         exit_code: None,
         user: None,
     };
-    stepping.act(tx, rules, action)?;
+    stepping.act(tx, rules, locked.on_job_failure, action)?;
     stepping.store(tx, rules, pipeline, &locked)
 }
 
@@ -236,16 +258,11 @@ fn succeed(
     };
     let stored = store::job::put_state(tx, job, ending.version, to, change)?;
     let stored = stored.ok_or(CiError::Conflict)?;
-    let mut applied = Applied {
-        status: Status::Running,
-        queued: false,
-        new_job: None,
-        ended: Vec::new(),
-    };
+    let mut applied = Applied::new(Status::Running);
     applied.note(to, &stored);
     let event = job_event(locked, pipeline, job, &stored, to, ending.allow_failure);
     if locked.status != applied.status {
-        store::pipeline::put_status(tx, pipeline, applied.status)?;
+        applied.chores |= store::pipeline::put_status(tx, pipeline, applied.status)?;
         tx.append(pipeline_event(locked, pipeline, applied.status))?;
     }
     tx.append(event)?;
@@ -253,7 +270,13 @@ fn succeed(
 }
 
 impl Stepping {
-    fn act(&mut self, tx: &mut Tx<'_>, rules: &Rules, action: Action) -> Result<(), CiError> {
+    fn act(
+        &mut self,
+        tx: &mut Tx<'_>,
+        rules: &Rules,
+        on_job_failure: OnJobFailure,
+        action: Action,
+    ) -> Result<(), CiError> {
         let now = tx.now();
         match action {
             Action::Settle => self.step(PipelineEvent::Settle, now)?,
@@ -265,21 +288,30 @@ impl Stepping {
                 let node = self.node(job)?;
                 self.exit_code = exit_code.map(|code| (node, code));
                 match event {
-                    JobEvent::Fail(reason) => self.fail(tx, rules, node, reason, exit_code)?,
+                    JobEvent::Fail(reason) => {
+                        let lasting = self.fail(tx, rules, node, reason, exit_code)?;
+                        if lasting && on_job_failure == OnJobFailure::CancelAll {
+                            self.cancel(Which::All, now)?;
+                        }
+                    }
                     event => self.step(PipelineEvent::Job { node, event }, now)?,
                 }
             }
-            Action::Cancel => {
-                for node in 0..self.graph.nodes.len() {
-                    // A runner that cannot stop gracefully is told to drop everything.
-                    let state = self.graph.nodes[node].state;
-                    if matches!(state, JobState::Running { .. }) && !self.places[node].graceful {
-                        self.graph.nodes[node].state =
-                            job::next(state, JobEvent::Cancel { graceful: false })?;
-                    }
+            Action::Grant { job } => {
+                let node = self.node(job)?;
+                let event = JobEvent::Enqueue;
+                let waits = self.graph.nodes[node].state == JobState::WaitingForResource;
+                let group = self.places[node].resource_group.filter(|_| waits);
+                if !group.map_or(Ok(false), |it| store::resource::take(tx, it, job))? {
+                    return Err(CiError::Forbidden("the job does not get the resource"));
                 }
-                self.step(PipelineEvent::Cancel { graceful: true }, now)?;
+                self.step(PipelineEvent::Job { node, event }, now)?;
             }
+            Action::Reopen { job } => {
+                let node = self.node(job)?;
+                self.step(PipelineEvent::Reopen { node }, now)?;
+            }
+            Action::Cancel(which) => self.cancel(which, now)?,
             Action::Retry { job, user } => {
                 self.user = user;
                 let node = self.node(job)?;
@@ -309,6 +341,19 @@ impl Stepping {
         pipeline::step(&mut self.graph, event, now).map(drop)
     }
 
+    fn cancel(&mut self, which: Which, now: Timestamp) -> Result<(), Refused> {
+        for (node, place) in self.graph.nodes.iter_mut().zip(&self.places) {
+            // A runner that cannot stop gracefully is told to drop everything.
+            let meant = which == Which::All || node.interruptible;
+            if meant && matches!(node.state, JobState::Running { .. }) && !place.graceful {
+                node.state = job::next(node.state, JobEvent::Cancel { graceful: false })?;
+            }
+        }
+        self.canceled = Some(which);
+        let graceful = true;
+        self.step(PipelineEvent::Cancel { graceful, which }, now)
+    }
+
     fn retry(&mut self, node: usize, now: Timestamp) -> Result<(), Refused> {
         let ended = self.graph.nodes[node].state;
         self.step(PipelineEvent::Retry { node }, now)?;
@@ -316,7 +361,8 @@ impl Stepping {
         Ok(())
     }
 
-    /// A failed job is tried again if its rules say so, before anything after it hears of the failure.
+    /// A failed job is tried again if its rules say so, before anything after it hears of the failure. Returns whether
+    /// the job failed for good.
     fn fail(
         &mut self,
         tx: &mut Tx<'_>,
@@ -324,7 +370,7 @@ impl Stepping {
         node: usize,
         reason: FailureReason,
         exit_code: Option<i64>,
-    ) -> Result<(), CiError> {
+    ) -> Result<bool, CiError> {
         let now = tx.now();
         let failed = job::next(self.graph.nodes[node].state, JobEvent::Fail(reason))?;
         if matches!(failed, JobState::Failed(_)) {
@@ -332,7 +378,8 @@ impl Stepping {
             let tries = self.places[node].tries;
             if tries < i64::from(rules.retries(&plan, reason, exit_code)) {
                 self.graph.nodes[node].state = failed;
-                return Ok(self.retry(node, now)?);
+                self.retry(node, now)?;
+                return Ok(false);
             }
             let allowed = &plan.allow_failure_exit_codes;
             let listed =
@@ -340,7 +387,9 @@ impl Stepping {
             self.graph.nodes[node].allow_failure |= listed;
         }
         let event = JobEvent::Fail(reason);
-        Ok(self.step(PipelineEvent::Job { node, event }, now)?)
+        self.step(PipelineEvent::Job { node, event }, now)?;
+        let lasting = matches!(failed, JobState::Failed(_));
+        Ok(lasting && !self.graph.nodes[node].allow_failure)
     }
 
     fn store(
@@ -351,12 +400,14 @@ impl Stepping {
         locked: &Locked,
     ) -> Result<Applied, CiError> {
         let now = tx.now();
-        let mut applied = Applied {
-            status: pipeline::status(&self.graph),
-            queued: false,
-            new_job: None,
-            ended: Vec::new(),
-        };
+        let mut applied = Applied::new(pipeline::status(&self.graph));
+        if let Some(which) = self.canceled {
+            let kind = match which {
+                Which::All => ChoreKind::Cancel,
+                Which::Interruptible => ChoreKind::Interrupt,
+            };
+            applied.chores |= store::chore::insert_below(tx, kind, pipeline)? > 0;
+        }
         let mut events = Vec::new();
         for (node, before) in self.before.iter().enumerate() {
             let after = &self.graph.nodes[node];
@@ -383,22 +434,23 @@ impl Stepping {
                 ));
             }
             if retried.is_some() {
-                let due = now.plus_millis(rules.pending_ms);
-                let (job, stored) = store::job::insert_retry(tx, place.job, self.user, due)?;
+                let due = rules.due(after.state, now);
+                let (job, stored) =
+                    store::job::insert_retry(tx, place.job, self.user, after.state, due)?;
                 applied.new_job = Some(job);
-                applied.note(JobState::Pending, &stored);
+                applied.note(after.state, &stored);
                 events.push(job_event(
                     locked,
                     pipeline,
                     job,
                     &stored,
-                    JobState::Pending,
+                    after.state,
                     after.allow_failure,
                 ));
             }
         }
         if applied.status != locked.status {
-            store::pipeline::put_status(tx, pipeline, applied.status)?;
+            applied.chores |= store::pipeline::put_status(tx, pipeline, applied.status)?;
             events.push(pipeline_event(locked, pipeline, applied.status));
         }
         // Last, because on PostgreSQL an append makes other appends wait.
@@ -410,8 +462,22 @@ impl Stepping {
 }
 
 impl Applied {
+    fn new(status: Status) -> Self {
+        Self {
+            status,
+            queued: false,
+            resources: false,
+            chores: false,
+            new_job: None,
+            ended: Vec::new(),
+        }
+    }
+
     fn note(&mut self, state: JobState, stored: &Stored) {
         self.queued |= state == JobState::Pending;
+        self.chores |= state == JobState::Triggering;
+        self.resources |= state == JobState::WaitingForResource
+            || (state.status().is_finished() && stored.resource_group.is_some());
         if matches!(
             state,
             JobState::Success | JobState::Failed(_) | JobState::Canceled

@@ -19,7 +19,7 @@ use super::plan::{Occasion, Reading};
 use super::settings::Reach;
 use super::{Ci, report};
 use crate::error::CiError;
-use crate::model::{Pipeline, PipelineFailure, Source};
+use crate::model::{ChoreKind, OnJobFailure, OnNewCommit, Pipeline, PipelineFailure, Source};
 use crate::setting::is_key;
 use crate::store;
 use crate::store::job::NewJob;
@@ -275,6 +275,8 @@ impl Ci {
                 Outcome::Pipeline(plan) => {
                     planned.notices = compiled.notices;
                     planned.name = plan.name.clone();
+                    planned.on_new_commit = Some(OnNewCommit::of(plan.auto_cancel));
+                    planned.on_job_failure = Some(OnJobFailure::of(plan.auto_cancel));
                     let (stages, jobs) = self.jobs_of(plan);
                     planned.stages = stages;
                     Verdict::Jobs(jobs)
@@ -294,6 +296,7 @@ impl Ci {
             user: occasion.user,
             schedule: occasion.schedule,
             trace,
+            upstream: None,
         };
         Ok(Draft {
             new,
@@ -383,9 +386,18 @@ fn publish(
     if let Some(event) = event {
         store::push::finish(tx, event, Some(id), &report)?;
     }
+    if new.source != Source::ParentPipeline {
+        store::chore::insert(tx, ChoreKind::Redundant, id)?;
+    }
     tx.append(created_event(new.project, id, new, status, &planned.errors))?;
     match draft.verdict {
-        Verdict::Jobs(_) => advance::apply(tx, rules, id, Action::Settle).map(Some),
+        Verdict::Jobs(_) => {
+            let applied = advance::apply(tx, rules, id, Action::Settle)?;
+            Ok(Some(Applied {
+                chores: true,
+                ..applied
+            }))
+        }
         Verdict::Skipped | Verdict::Invalid => Ok(None),
     }
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::Ci;
 use super::create::{Draft, Verdict};
 use crate::error::CiError;
-use crate::model::{Artifact, Job, Pipeline, Source};
+use crate::model::{Artifact, Job, OnJobFailure, Pipeline, Source};
 use crate::store;
 use crate::store::pipeline::{NewPipeline, Planned};
 
@@ -139,8 +139,10 @@ impl Ci {
             user: access.principal().user_id(),
             schedule: None,
             trace: Some(TraceContext::start()),
+            upstream: None,
         };
         let name = plan.name.clone();
+        let on_job_failure = Some(OnJobFailure::of(plan.auto_cancel));
         let (stages, jobs) = self.jobs_of(plan);
         let planned = Planned {
             name,
@@ -149,6 +151,7 @@ impl Ci {
             config: Some(config),
             predefined: event.predefined,
             variables,
+            on_job_failure,
             ..Planned::default()
         };
         let draft = Draft {

@@ -15,7 +15,9 @@ pub(crate) mod log;
 pub(crate) mod plan;
 pub(crate) mod queue;
 pub(crate) mod read;
+pub(crate) mod redundant;
 pub(crate) mod report;
+pub(crate) mod resources;
 pub(crate) mod runners;
 pub(crate) mod settings;
 
@@ -27,6 +29,7 @@ use rave_core::port::{Directory, Forge};
 use rave_core::time::{Clock, Timestamp};
 use rave_http::Routes;
 use rave_store::Db;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +39,17 @@ use crate::vault::SealingKey;
 use crate::{api, pages, worker};
 use log::LogSignal;
 use queue::Queue;
+
+/// Wakes workers for what this process knows that there is to do. Their timers find what others left.
+#[derive(Default)]
+pub(crate) struct Wakes {
+    /// Jobs became due without an event.
+    pub(crate) due: Notify,
+    /// Jobs wait for a resource, or one is free.
+    pub(crate) resources: Notify,
+    /// Bridges have to be looked after, or there are chores.
+    pub(crate) chores: Notify,
+}
 
 /// Continuous integration.
 pub struct Ci {
@@ -48,8 +62,7 @@ pub struct Ci {
     /// What values of variables are sealed with.
     pub(crate) key: SealingKey,
     pub(crate) queue: Queue,
-    /// Wakes the worker of due jobs when some became due without an event.
-    pub(crate) due: tokio::sync::Notify,
+    pub(crate) wakes: Wakes,
     pub(crate) logs: LogSignal,
     pub(crate) metrics: CiMetrics,
     /// Work that must outlive the request that began it; [`Ci::run_workers`] waits for it.
@@ -77,7 +90,7 @@ impl Ci {
             config: Arc::new(config),
             key,
             queue: Queue::new(),
-            due: tokio::sync::Notify::new(),
+            wakes: Wakes::default(),
             logs: LogSignal::new(),
             metrics: CiMetrics::default(),
             tasks: TaskTracker::new(),

@@ -9,7 +9,7 @@ use rave_ci_lang::{
 use rave_core::job::{JobState, When};
 use rave_core::name::{ObjectId, RepoPath};
 use rave_core::permission::Project;
-use rave_core::pipeline::Node;
+use rave_core::pipeline::{Node, Road};
 use rave_core::port::{Commit, ForgeError};
 
 use super::Ci;
@@ -199,6 +199,11 @@ fn new_job(plan: JobPlan, names: &BTreeMap<String, usize>, default_timeout_ms: i
             rave_ci_lang::When::Delayed => When::Delayed,
         },
         start_in_millis: plan.start_in_secs.map_or(0, secs),
+        road: Road {
+            resource: plan.resource_group.is_some(),
+            bridge: plan.bridge.is_some(),
+        },
+        interruptible: plan.interruptible,
         allow_failure: plan.allow_failure,
         state: JobState::Created,
     };

@@ -49,7 +49,7 @@ impl Ci {
                 Ok(id)
             })
             .await;
-        self.due.notify_one();
+        self.wakes.due.notify_one();
         id
     }
 

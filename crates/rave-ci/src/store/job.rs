@@ -1,18 +1,22 @@
 //! Rows of jobs: what the graph needs, what lists show, what a runner takes.
 
+use std::collections::BTreeMap;
+
 use rave_ci_lang::{JobPlan, Variable};
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
 use rave_core::job::{JobState, When};
-use rave_core::pipeline::{Graph, Node};
+use rave_core::pipeline::{Graph, Node, Road};
 use rave_core::port::{JobIdentity, Page, Slice};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, corrupt, count, json, label, limits, state_label, state_of, to_json};
+use super::{
+    Conditions, corrupt, count, json, label, limits, resource, state_label, state_of, to_json,
+};
 use crate::model::Job;
 
-const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, tags, protected,
-    status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
+const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, bridge, interruptible,
+    resource_group_id, tags, protected, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
     created_at, queued_at, started_at, finished_at, trace_bytes, erased_at";
 
 fn of_row(row: &Row) -> Result<Job, Error> {
@@ -26,6 +30,9 @@ fn of_row(row: &Row) -> Result<Job, Error> {
         stage_index: position(row, "stage_index")?,
         needs: needs(row)?,
         when: label(row, "run_when", when_of)?,
+        bridge: row.bool("bridge")?,
+        interruptible: row.bool("interruptible")?,
+        resource_group: row.opt_int("resource_group_id")?,
         tags: json(row, "tags")?,
         protected: row.bool("protected")?,
         state: state_of(row)?,
@@ -94,11 +101,15 @@ pub(crate) fn insert_all(
     jobs: &[NewJob],
 ) -> Result<(), Error> {
     let sql = "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
-                   plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'created', $13, $13, $14, $15, $16)";
+                   plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at, bridge, interruptible,
+                   resource_group_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'created', $13, $13, $14, $15, $16, $17, $18, $19)";
     let now = tx.now();
+    let groups = resource_groups(tx, project, jobs)?;
     for (position, job) in jobs.iter().enumerate() {
         let needs = job.node.needs.as_ref().map(to_json).transpose()?;
+        let group = job.plan.resource_group.as_deref();
+        let group = group.and_then(|it| groups.get(it)).copied();
         let params = params![
             pipeline.0,
             project.0,
@@ -116,10 +127,31 @@ pub(crate) fn insert_all(
             user.map(|it| it.0),
             job.timeout_ms,
             now,
+            job.node.road.bridge,
+            job.node.interruptible,
+            group,
         ];
         tx.execute(sql, params)?;
     }
     Ok(())
+}
+
+/// Returns the resource groups that jobs name.
+fn resource_groups<'a>(
+    tx: &mut Tx<'_>,
+    project: ProjectId,
+    jobs: &'a [NewJob],
+) -> Result<BTreeMap<&'a str, i64>, Error> {
+    let mut groups = BTreeMap::new();
+    for name in jobs
+        .iter()
+        .filter_map(|it| it.plan.resource_group.as_deref())
+    {
+        if !groups.contains_key(name) {
+            groups.insert(name, resource::ensure(tx, project, name)?);
+        }
+    }
+    Ok(groups)
 }
 
 fn number(position: usize) -> i64 {
@@ -133,6 +165,7 @@ pub(crate) struct Place {
     pub(crate) version: i64,
     pub(crate) graceful: bool,
     pub(crate) tries: i64,
+    pub(crate) resource_group: Option<i64>,
 }
 
 /// Returns the jobs of a pipeline, each in its latest try, in order.
@@ -141,7 +174,7 @@ pub(crate) fn load_graph(
     pipeline: PipelineId,
 ) -> Result<(Graph, Vec<Place>), Error> {
     let sql = "SELECT id, position, stage_index, needs, run_when, start_in_ms, allow_failure, status, runner_id,
-                   failure_reason, scheduled_at, version, graceful, tries
+                   failure_reason, scheduled_at, version, graceful, tries, bridge, interruptible, resource_group_id
                FROM ci_job WHERE pipeline_id = $1 AND retried = 0 ORDER BY position";
     let rows = tx.query(sql, params![pipeline.0])?;
     let (mut graph, mut places) = (Graph::default(), Vec::with_capacity(rows.len()));
@@ -156,6 +189,11 @@ pub(crate) fn load_graph(
             needs: needs(row)?,
             when: label(row, "run_when", when_of)?,
             start_in_millis: row.int("start_in_ms")?,
+            road: Road {
+                resource: row.opt_int("resource_group_id")?.is_some(),
+                bridge: row.bool("bridge")?,
+            },
+            interruptible: row.bool("interruptible")?,
             allow_failure: row.bool("allow_failure")?,
             state: state_of(row)?,
         });
@@ -164,6 +202,7 @@ pub(crate) fn load_graph(
             version: row.int("version")?,
             graceful: row.bool("graceful")?,
             tries: row.int("tries")?,
+            resource_group: row.opt_int("resource_group_id")?,
         });
     }
     Ok((graph, places))
@@ -184,6 +223,7 @@ pub(crate) struct Stored {
     pub(crate) name: String,
     pub(crate) stage: String,
     pub(crate) started_at: Option<Timestamp>,
+    pub(crate) resource_group: Option<i64>,
 }
 
 fn stored_of(row: &Row) -> Result<Stored, Error> {
@@ -191,10 +231,11 @@ fn stored_of(row: &Row) -> Result<Stored, Error> {
         name: row.text("name")?,
         stage: row.text("stage")?,
         started_at: row.opt_time("started_at")?,
+        resource_group: row.opt_int("resource_group_id")?,
     })
 }
 
-/// Stores a job's state and the times that follow from it, unless the job changed since version `seen`.
+/// Stores a job's state and what follows from it: times, and that an ended job gives its resource back; unless the job changed since version `seen`.
 pub(crate) fn put_state(
     tx: &mut Tx<'_>,
     job: JobId,
@@ -207,9 +248,9 @@ pub(crate) fn put_state(
                    runner_id = CASE WHEN $3 = 'pending' THEN NULL ELSE COALESCE($9, runner_id) END,
                    token_digest = CASE WHEN $3 = 'pending' THEN NULL ELSE token_digest END,
                    queued_at = CASE $3 WHEN 'pending' THEN COALESCE(queued_at, $10) WHEN 'created' THEN NULL ELSE queued_at END,
-                   started_at = CASE WHEN $3 IN ('running', 'success') THEN COALESCE(started_at, $10) ELSE started_at END,
+                   started_at = CASE WHEN $3 IN ('running', 'following', 'blocked', 'success') THEN COALESCE(started_at, $10) ELSE started_at END,
                    finished_at = CASE WHEN $3 IN ('success', 'failed', 'canceled') THEN $10 ELSE NULL END
-               WHERE id = $1 AND version = $2 RETURNING name, stage, started_at";
+               WHERE id = $1 AND version = $2 RETURNING name, stage, started_at, resource_group_id";
     let (reason, at) = match to {
         JobState::Failed(reason) => (Some(reason.label()), None),
         JobState::Scheduled { at } => (None, Some(at)),
@@ -228,18 +269,23 @@ pub(crate) fn put_state(
         to.runner().map(|it| it.0),
         now,
     ];
-    tx.query_opt(sql, params)?
-        .as_ref()
-        .map(stored_of)
-        .transpose()
+    let Some(row) = tx.query_opt(sql, params)? else {
+        return Ok(None);
+    };
+    let stored = stored_of(&row)?;
+    if let Some(group) = stored.resource_group.filter(|_| to.status().is_finished()) {
+        resource::release(tx, group, job)?;
+    }
+    Ok(Some(stored))
 }
 
-/// Puts a new try in the place of an ended job, waiting for a runner. Returns its id.
+/// Puts a new try in the place of an ended job, in the state in which one begins. Returns its id.
 pub(crate) fn insert_retry(
     tx: &mut Tx<'_>,
     old: JobId,
     user: Option<UserId>,
-    due_at: Timestamp,
+    state: JobState,
+    due_at: Option<Timestamp>,
 ) -> Result<(JobId, Stored), Error> {
     tx.execute(
         "UPDATE ci_job SET retried = 1, version = version + 1 WHERE id = $1",
@@ -247,14 +293,23 @@ pub(crate) fn insert_retry(
     )?;
     let sql = "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                    plan, tags, protected, status, may_fail, allow_failure, tries, user_id, variables, timeout_ms, created_at,
-                   queued_at, due_at)
+                   bridge, interruptible, resource_group_id, queued_at, due_at)
                SELECT pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
-                   plan, tags, protected, 'pending', may_fail, may_fail,
+                   plan, tags, protected, CAST($5 AS TEXT), may_fail, may_fail,
                    tries + 1, COALESCE(CAST($2 AS BIGINT), user_id), variables, timeout_ms, CAST($3 AS BIGINT),
-                   CAST($3 AS BIGINT), CAST($4 AS BIGINT)
-               FROM ci_job WHERE id = $1 RETURNING id, name, stage, started_at";
+                   bridge, interruptible, resource_group_id, CAST($6 AS BIGINT), CAST($4 AS BIGINT)
+               FROM ci_job WHERE id = $1 RETURNING id, name, stage, started_at, resource_group_id";
     let now = tx.now();
-    let row = tx.query_one(sql, params![old.0, user.map(|it| it.0), now, due_at])?;
+    let queued_at = (state == JobState::Pending).then_some(now);
+    let params = params![
+        old.0,
+        user.map(|it| it.0),
+        now,
+        due_at,
+        state_label(state),
+        queued_at,
+    ];
+    let row = tx.query_one(sql, params)?;
     Ok((JobId(row.int("id")?), stored_of(&row)?))
 }
 
@@ -298,6 +353,8 @@ pub(crate) struct JobFilter {
     /// Stored names of states; empty: all.
     pub(crate) status: Vec<&'static str>,
     pub(crate) include_retried: bool,
+    /// Only bridges, or only what runs scripts.
+    pub(crate) bridges: Option<bool>,
 }
 
 /// Lists the jobs of a project, the newest first.
@@ -314,6 +371,9 @@ pub(crate) fn list(
     }
     if !filter.include_retried {
         where_.add_plain("retried = 0");
+    }
+    if let Some(bridges) = filter.bridges {
+        where_.add("bridge = ?", bridges);
     }
     where_.add_any("status", filter.status.iter().copied());
     let sql = format!(

@@ -1,9 +1,11 @@
 //! The SQL of this part, in functions named for the question they answer, each in the transaction it is given.
 
 pub(crate) mod artifact;
+pub(crate) mod chore;
 pub(crate) mod job;
 pub(crate) mod pipeline;
 pub(crate) mod push;
+pub(crate) mod resource;
 pub(crate) mod runner;
 pub(crate) mod setting;
 pub(crate) mod trace;
@@ -65,11 +67,31 @@ pub(crate) fn limits(slice: Slice) -> (i64, i64) {
     (int(slice.limit), int(slice.offset))
 }
 
-/// The stored name of a job's state: its status, except that an assigned job is told from a pending one.
+/// The stored name of a job's state: its status, except where that does not tell states apart.
 pub(crate) fn state_label(state: JobState) -> &'static str {
     match state {
         JobState::Assigned { .. } => "assigned",
+        JobState::Triggering => "triggering",
+        JobState::Following { blocked: false } => "following",
+        JobState::Following { blocked: true } => "blocked",
         other => other.status().label(),
+    }
+}
+
+/// Returns the stored names of the states with a status.
+pub(crate) fn labels_of(status: Status) -> &'static [&'static str] {
+    match status {
+        Status::Pending => &["pending", "assigned", "triggering"],
+        Status::Running => &["running", "following"],
+        Status::Manual => &["manual", "blocked"],
+        Status::Created => &["created"],
+        Status::Scheduled => &["scheduled"],
+        Status::WaitingForResource => &["waiting_for_resource"],
+        Status::Canceling => &["canceling"],
+        Status::Success => &["success"],
+        Status::Failed => &["failed"],
+        Status::Canceled => &["canceled"],
+        Status::Skipped => &["skipped"],
     }
 }
 
@@ -81,8 +103,12 @@ pub(crate) fn state_of(row: &Row) -> Result<JobState, Error> {
             .map(RunnerId)
             .ok_or_else(|| corrupt("a job that a runner has names none"))
     };
-    if label == "assigned" {
-        return Ok(JobState::Assigned { runner: runner()? });
+    match label.as_str() {
+        "assigned" => return Ok(JobState::Assigned { runner: runner()? }),
+        "triggering" => return Ok(JobState::Triggering),
+        "following" => return Ok(JobState::Following { blocked: false }),
+        "blocked" => return Ok(JobState::Following { blocked: true }),
+        _ => {}
     }
     let status =
         Status::from_label(&label).ok_or_else(|| corrupt(format!("a job has status `{label}`")))?;
@@ -92,6 +118,7 @@ pub(crate) fn state_of(row: &Row) -> Result<JobState, Error> {
         Status::Scheduled => JobState::Scheduled {
             at: row.opt_time("scheduled_at")?.unwrap_or(Timestamp(0)),
         },
+        Status::WaitingForResource => JobState::WaitingForResource,
         Status::Pending => JobState::Pending,
         Status::Running => JobState::Running { runner: runner()? },
         Status::Canceling => JobState::Canceling { runner: runner()? },

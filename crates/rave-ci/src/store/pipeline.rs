@@ -1,17 +1,21 @@
 //! Rows of pipelines.
 
 use rave_ci_lang::{Diagnostic, Variable};
-use rave_core::id::{PipelineId, ProjectId, UserId};
+use rave_core::id::{JobId, PipelineId, ProjectId, UserId};
 use rave_core::job::Status;
 use rave_core::port::{Page, PipelineBadge, Slice};
 use rave_core::trace::TraceContext;
 use rave_store::{Error, Row, Tx, params};
 
 use super::{Conditions, count, json, label, limits, to_json};
-use crate::model::{Pipeline, PipelineFailure, PipelineFilter, PipelineOrder, Source};
+use crate::model::{
+    OnJobFailure, OnNewCommit, Pipeline, PipelineFailure, PipelineFilter, PipelineOrder, Source,
+    Upstream,
+};
 
 const COLUMNS: &str = "id, iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id, name,
-    failure_reason, errors, notices, stages, traceparent, created_at, updated_at, started_at, finished_at";
+    failure_reason, errors, notices, stages, traceparent, created_at, updated_at, started_at, finished_at,
+    bridge_job_id, upstream_id, auto_canceled_by";
 
 fn of_row(row: &Row) -> Result<Pipeline, Error> {
     let failure = row.opt_text("failure_reason")?;
@@ -36,11 +40,21 @@ fn of_row(row: &Row) -> Result<Pipeline, Error> {
             .opt_text("traceparent")?
             .as_deref()
             .and_then(TraceContext::parse),
+        upstream: upstream(row)?,
+        auto_canceled_by: row.opt_int("auto_canceled_by")?.map(PipelineId),
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         started_at: row.opt_time("started_at")?,
         finished_at: row.opt_time("finished_at")?,
     })
+}
+
+fn upstream(row: &Row) -> Result<Option<Upstream>, Error> {
+    let (pipeline, bridge) = (row.opt_int("upstream_id")?, row.opt_int("bridge_job_id")?);
+    Ok(pipeline.zip(bridge).map(|(pipeline, bridge)| Upstream {
+        pipeline: PipelineId(pipeline),
+        bridge: JobId(bridge),
+    }))
 }
 
 /// What is known of a pipeline before its jobs.
@@ -57,6 +71,7 @@ pub(crate) struct NewPipeline {
     /// The schedule that asks for it.
     pub(crate) schedule: Option<i64>,
     pub(crate) trace: Option<TraceContext>,
+    pub(crate) upstream: Option<Upstream>,
 }
 
 /// Makes the row of a pipeline that nobody sees until [`publish`]. Returns its id and its number in the project.
@@ -65,8 +80,8 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewPipeline) -> Result<(PipelineId, 
                ON CONFLICT (project_id) DO UPDATE SET last_iid = ci_counter.last_iid + 1 RETURNING last_iid";
     let iid = tx.query_one(sql, params![new.project.0])?.int("last_iid")?;
     let sql = "INSERT INTO ci_pipeline (iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id,
-                   traceparent, ready, created_at, updated_at, schedule_id)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12, $13) RETURNING id";
+                   traceparent, ready, created_at, updated_at, schedule_id, upstream_id, bridge_job_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12, $13, $14, $15) RETURNING id";
     let params = params![
         iid,
         new.project.0,
@@ -81,6 +96,8 @@ pub(crate) fn insert(tx: &mut Tx<'_>, new: &NewPipeline) -> Result<(PipelineId, 
         new.trace.map(|it| it.to_string()),
         tx.now(),
         new.schedule,
+        new.upstream.map(|it| it.pipeline.0),
+        new.upstream.map(|it| it.bridge.0),
     ];
     Ok((PipelineId(tx.query_one(sql, params)?.int("id")?), iid))
 }
@@ -96,6 +113,8 @@ pub(crate) struct Planned {
     pub(crate) config: Option<String>,
     pub(crate) predefined: Vec<Variable>,
     pub(crate) variables: Vec<Variable>,
+    pub(crate) on_new_commit: Option<OnNewCommit>,
+    pub(crate) on_job_failure: Option<OnJobFailure>,
 }
 
 /// Lets everyone see the pipeline, as it was planned.
@@ -107,7 +126,8 @@ pub(crate) fn publish(
     planned: &Planned,
 ) -> Result<(), Error> {
     let sql = "UPDATE ci_pipeline SET ready = 1, status = $2, failure_reason = $3, name = $4, stages = $5, errors = $6,
-                   notices = $7, config = $8, predefined = $9, variables = $10, updated_at = $11, finished_at = $12
+                   notices = $7, config = $8, predefined = $9, variables = $10, updated_at = $11, finished_at = $12,
+                   on_new_commit = COALESCE($13, on_new_commit), on_job_failure = COALESCE($14, on_job_failure)
                WHERE id = $1 AND ready = 0";
     let now = tx.now();
     let params = params![
@@ -123,6 +143,8 @@ pub(crate) fn publish(
         to_json(&planned.variables)?,
         now,
         status.is_finished().then_some(now),
+        planned.on_new_commit.map(OnNewCommit::label),
+        planned.on_job_failure.map(OnJobFailure::label),
     ];
     match tx.execute(sql, params)? {
         1 => Ok(()),
@@ -138,13 +160,14 @@ pub(crate) struct Locked {
     pub(crate) status: Status,
     pub(crate) ref_name: String,
     pub(crate) sha: String,
+    pub(crate) on_job_failure: OnJobFailure,
     pub(crate) trace: Option<TraceContext>,
 }
 
 /// Keeps others from changing the pipeline until the transaction ends. `None` when it does not exist.
 pub(crate) fn lock(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Locked>, Error> {
     let sql = "UPDATE ci_pipeline SET version = version + 1 WHERE id = $1 AND ready = 1
-               RETURNING project_id, iid, status, ref, sha, traceparent";
+               RETURNING project_id, iid, status, ref, sha, on_job_failure, traceparent";
     tx.query_opt(sql, params![id.0])?
         .as_ref()
         .map(locked_of)
@@ -153,8 +176,7 @@ pub(crate) fn lock(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Locked>, Er
 
 /// Returns the same facts without keeping others from changing them.
 pub(crate) fn facts(tx: &mut Tx<'_>, id: PipelineId) -> Result<Locked, Error> {
-    let sql =
-        "SELECT project_id, iid, status, ref, sha, traceparent FROM ci_pipeline WHERE id = $1";
+    let sql = "SELECT project_id, iid, status, ref, sha, on_job_failure, traceparent FROM ci_pipeline WHERE id = $1";
     locked_of(&tx.query_one(sql, params![id.0])?)
 }
 
@@ -165,6 +187,7 @@ fn locked_of(row: &Row) -> Result<Locked, Error> {
         status: label(row, "status", Status::from_label)?,
         ref_name: row.text("ref")?,
         sha: row.text("sha")?,
+        on_job_failure: label(row, "on_job_failure", OnJobFailure::from_label)?,
         trace: row
             .opt_text("traceparent")?
             .as_deref()
@@ -172,8 +195,9 @@ fn locked_of(row: &Row) -> Result<Locked, Error> {
     })
 }
 
-/// Stores a pipeline's status and the times that follow from it.
-pub(crate) fn put_status(tx: &mut Tx<'_>, id: PipelineId, status: Status) -> Result<(), Error> {
+/// Stores a pipeline's status, the times that follow from it, and that whoever follows it has to look. Returns whether
+/// anybody does.
+pub(crate) fn put_status(tx: &mut Tx<'_>, id: PipelineId, status: Status) -> Result<bool, Error> {
     let sql = "UPDATE ci_pipeline SET status = $2, updated_at = $3, finished_at = $4,
                    started_at = CASE WHEN CAST($5 AS BIGINT) = 1 THEN COALESCE(started_at, $3) ELSE started_at END
                WHERE id = $1";
@@ -186,7 +210,9 @@ pub(crate) fn put_status(tx: &mut Tx<'_>, id: PipelineId, status: Status) -> Res
         finished,
         status == Status::Running
     ];
-    tx.execute(sql, params).map(drop)
+    tx.execute(sql, params)?;
+    let sql = "UPDATE ci_follow SET due = 1 WHERE pipeline_id = $1";
+    Ok(tx.execute(sql, params![id.0])? > 0)
 }
 
 /// Notes that a job runs. Returns the pipeline's facts if that changed its status.
@@ -213,6 +239,15 @@ pub(crate) fn find(
         "SELECT {COLUMNS} FROM ci_pipeline WHERE id = $1 AND project_id = $2 AND ready = 1"
     );
     tx.query_opt(&sql, params![id.0, project.0])?
+        .as_ref()
+        .map(of_row)
+        .transpose()
+}
+
+/// Returns a pipeline wherever it is, for workers.
+pub(crate) fn find_anywhere(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Pipeline>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM ci_pipeline WHERE id = $1 AND ready = 1");
+    tx.query_opt(&sql, params![id.0])?
         .as_ref()
         .map(of_row)
         .transpose()
@@ -278,8 +313,10 @@ fn conditions(project: ProjectId, filter: &PipelineFilter) -> Conditions {
     where_.add("project_id = ?", project.0);
     where_.add_plain("ready = 1");
     where_.add_any("status", filter.status.iter().map(|it| it.label()));
-    if let Some(source) = filter.source {
-        where_.add("source = ?", source.label());
+    match filter.source {
+        Some(source) => where_.add("source = ?", source.label()),
+        // Children are shown with their parents, and alone to those who ask for them.
+        None => where_.add_plain("source <> 'parent_pipeline'"),
     }
     if let Some(ref_name) = &filter.ref_name {
         where_.add("ref = ?", ref_name);
@@ -326,7 +363,7 @@ pub(crate) fn badges(
     where_.add_any("sha", commits);
     let sql = format!(
         "SELECT id, sha, status FROM ci_pipeline WHERE id IN (
-             SELECT MAX(id) FROM ci_pipeline WHERE {} AND ready = 1 GROUP BY sha)",
+             SELECT MAX(id) FROM ci_pipeline WHERE {} AND ready = 1 AND source <> 'parent_pipeline' GROUP BY sha)",
         where_.sql()
     );
     let badge = |row: &Row| {
@@ -348,7 +385,7 @@ pub(crate) fn find_latest(
 ) -> Result<Option<Pipeline>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM ci_pipeline WHERE project_id = $1 AND ref = $2 AND ready = 1
-         AND (CAST($3 AS TEXT) IS NULL OR status = CAST($3 AS TEXT)) ORDER BY id DESC LIMIT 1"
+         AND source <> 'parent_pipeline' AND (CAST($3 AS TEXT) IS NULL OR status = CAST($3 AS TEXT)) ORDER BY id DESC LIMIT 1"
     );
     let status = status.map(Status::label);
     tx.query_opt(&sql, params![project.0, ref_name, status])?
@@ -396,6 +433,9 @@ pub(crate) fn load_job_side(tx: &mut Tx<'_>, id: PipelineId) -> Result<JobSide, 
 pub(crate) fn delete(tx: &mut Tx<'_>, id: PipelineId) -> Result<(), Error> {
     for sql in [
         "DELETE FROM ci_artifact WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
+        "DELETE FROM ci_dotenv WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
+        "DELETE FROM ci_follow WHERE pipeline_id = $1 OR job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
+        "DELETE FROM ci_chore WHERE pipeline_id = $1",
         "DELETE FROM ci_trace_chunk WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_job WHERE pipeline_id = $1",
         "UPDATE ci_push SET pipeline_id = NULL WHERE pipeline_id = $1",

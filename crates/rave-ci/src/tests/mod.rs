@@ -5,6 +5,8 @@ mod creation;
 mod flow;
 mod liveness;
 mod matching;
+mod redundant;
+mod resources;
 mod settings;
 mod world;
 

@@ -23,7 +23,7 @@ use rave_core::secret::{Secret, TokenDigest};
 use rave_core::time::{ManualClock, Timestamp};
 use rave_core::trace::TraceContext;
 use rave_http::app::{App, Shared, build};
-use rave_store::{DatabaseUrl, Db, HandleError, Options};
+use rave_store::{DatabaseUrl, Db, HandleError, Options, Progress, Worker as _};
 use rave_testkit::PostgresServer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ pub(crate) struct Fake {
     pub(crate) files: Mutex<BTreeMap<String, String>>,
     pub(crate) message: Mutex<String>,
     pub(crate) kept: Mutex<Vec<PipelineId>>,
+    /// Where every branch points to.
+    pub(crate) head: Mutex<String>,
     pub(crate) away: AtomicBool,
     jobs: Arc<JobTokenStore>,
 }
@@ -254,12 +256,11 @@ impl Forge for Fake {
         _: ProjectId,
         name: &str,
     ) -> Result<Option<(ObjectId, Option<RefName>)>, ForgeError> {
-        let id = ObjectId::parse(SHA).unwrap();
+        let id = ObjectId::parse(&self.head.lock().unwrap()).unwrap();
         let full = RefName::parse("refs/heads/main").unwrap();
         Ok(match name {
-            "main" => Some((id, Some(full))),
-            SHA => Some((id, None)),
-            _ => None,
+            "main" | "refs/heads/main" => Some((id, Some(full))),
+            _ => ObjectId::parse(name).ok().map(|it| (it, None)),
         })
     }
 
@@ -352,6 +353,7 @@ impl World {
             files: Mutex::new([(".gitlab-ci.yml".to_owned(), file.to_owned())].into()),
             message: Mutex::new("Change something".into()),
             kept: Mutex::default(),
+            head: Mutex::new(SHA.into()),
             away: AtomicBool::new(false),
             jobs: JobTokenStore::new(db.clone()),
         });
@@ -517,7 +519,7 @@ impl World {
         let change = RefChange {
             reference: "refs/heads/main".into(),
             before: ObjectId::ZERO.into(),
-            after: SHA.into(),
+            after: self.fake.head.lock().unwrap().clone(),
             user: Some(2),
             options: options.iter().map(ToString::to_string).collect(),
             position: 0,
@@ -545,6 +547,35 @@ impl World {
         self.reports
             .push_report(&[event.id], Duration::from_secs(30))
             .await
+    }
+
+    pub(crate) fn project(&self) -> Project {
+        project()
+    }
+
+    pub(crate) fn user(&self, name: &str) -> UserPrincipal {
+        user(name).unwrap()
+    }
+
+    /// Pushes another commit to `main`.
+    pub(crate) async fn push_commit(&self, digit: char) {
+        *self.fake.head.lock().unwrap() = digit.to_string().repeat(40);
+        self.push(&[]).await;
+    }
+
+    /// Lets the workers that follow changes do what there is to do.
+    pub(crate) async fn settle(&self) {
+        let mut chores = worker::chores::Chores::new(self.ci.clone());
+        let mut resources = worker::resources::Resources::new(self.ci.clone());
+        loop {
+            let done = [
+                chores.step().await.unwrap(),
+                resources.step().await.unwrap(),
+            ];
+            if done == [Progress::Idle; 2] {
+                return;
+            }
+        }
     }
 
     fn access(&self) -> Access<ReadPipelines> {

@@ -19,6 +19,9 @@ const BATCH: u32 = 50;
 /// Longest wait, should a wake-up call be missed.
 const TIMER: Duration = Duration::from_secs(20);
 
+/// How late a delayed job may start. Beyond, nobody counts on it any more.
+const STALE_MS: i64 = 60 * 60 * 1000;
+
 pub(crate) struct DueJobs {
     ci: Arc<Ci>,
     signal: EventSignal,
@@ -63,6 +66,9 @@ impl DueJobs {
             .is_some_and(|it| Rules::overdue(it, held.timeout_ms) <= now);
         let fail = |reason| Some(JobEvent::Fail(reason));
         let event = match held.state {
+            JobState::Scheduled { at } if now.since(at) > STALE_MS => {
+                fail(FailureReason::StaleSchedule)
+            }
             JobState::Scheduled { .. } => Some(JobEvent::Enqueue),
             JobState::Assigned { .. } => Some(JobEvent::Release),
             JobState::Pending => fail(FailureReason::StuckOrTimeoutFailure),
@@ -148,7 +154,7 @@ impl Worker for DueJobs {
         tokio::select! {
             // An earlier time may have come up.
             () = self.signal.changed() => {}
-            () = self.ci.due.notified() => {}
+            () = self.ci.wakes.due.notified() => {}
             () = tokio::time::sleep(until_next) => {}
         }
     }

@@ -1,11 +1,13 @@
 //! What happens by itself, each in a worker of its own.
 
 pub(crate) mod archive;
+pub(crate) mod chores;
 pub(crate) mod due;
 pub(crate) mod expiry;
 pub(crate) mod figures;
 pub(crate) mod neighbours;
 pub(crate) mod push;
+pub(crate) mod resources;
 
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
         Box::pin(run_worker(archive::Archive::new(ci.clone()), stop())),
         Box::pin(run_worker(expiry::Expiry::new(ci.clone()), stop())),
         Box::pin(run_worker(figures::Figures::new(ci.clone()), stop())),
+        Box::pin(run_worker(chores::Chores::new(ci.clone()), stop())),
+        Box::pin(run_worker(resources::Resources::new(ci.clone()), stop())),
         Box::pin(run_worker(neighbours::Neighbours::new(ci), stop())),
     );
 }

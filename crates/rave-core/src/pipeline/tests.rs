@@ -12,6 +12,8 @@ fn node(stage: usize, needs: Option<&[usize]>, when: When) -> Node {
         needs: needs.map(<[usize]>::to_vec),
         when,
         start_in_millis: 60_000,
+        road: Road::default(),
+        interruptible: false,
         allow_failure: false,
         state: JobState::Created,
     }
@@ -23,6 +25,7 @@ fn state_of(label: &str) -> JobState {
         "created" => JobState::Created,
         "manual" => JobState::Manual,
         "scheduled" => JobState::Scheduled { at: Timestamp(0) },
+        "waiting_for_resource" => JobState::WaitingForResource,
         "pending" => JobState::Pending,
         "running" => JobState::Running { runner },
         "canceling" => JobState::Canceling { runner },
@@ -91,6 +94,22 @@ fn composite_statuses_are_those_of_gitlab() {
     check("failed skipped", "failed", "skipped");
     check("created canceled", "running", "running");
     check("manual canceled", "manual", "manual");
+    check(
+        "waiting_for_resource",
+        "waiting_for_resource",
+        "waiting_for_resource",
+    );
+    check(
+        "waiting_for_resource success",
+        "waiting_for_resource",
+        "waiting_for_resource",
+    );
+    check("waiting_for_resource pending", "running", "running");
+    check(
+        "waiting_for_resource manual created",
+        "waiting_for_resource",
+        "waiting_for_resource",
+    );
 }
 
 fn settle(nodes: Vec<Node>) -> Graph {
@@ -235,7 +254,10 @@ fn a_cancel_stops_everything_that_has_not_ended() {
     .expect("assigned");
     step(
         &mut graph,
-        PipelineEvent::Cancel { graceful: true },
+        PipelineEvent::Cancel {
+            graceful: true,
+            which: Which::All,
+        },
         Timestamp(0),
     )
     .expect("never refused");
@@ -250,6 +272,89 @@ fn a_cancel_stops_everything_that_has_not_ended() {
     )
     .expect("ends");
     assert_eq!(status(&graph), Status::Canceled);
+}
+
+fn happens(graph: &mut Graph, node: usize, event: JobEvent) {
+    step(graph, PipelineEvent::Job { node, event }, Timestamp(0)).expect("fits the state");
+}
+
+#[test]
+fn a_job_that_shares_a_resource_waits_for_it_whoever_starts_it() {
+    let road = Road {
+        resource: true,
+        bridge: false,
+    };
+    let mut graph = settle(vec![
+        Node {
+            road,
+            ..node(0, None, When::OnSuccess)
+        },
+        Node {
+            road,
+            ..node(0, None, When::Manual)
+        },
+        node(1, None, When::OnSuccess),
+    ]);
+    assert_eq!(
+        states(&graph),
+        ["waiting_for_resource", "manual", "created"]
+    );
+    assert_eq!(status(&graph), Status::WaitingForResource);
+    happens(&mut graph, 0, JobEvent::Enqueue);
+    happens(&mut graph, 1, JobEvent::Enqueue);
+    assert_eq!(
+        states(&graph),
+        ["pending", "waiting_for_resource", "created"]
+    );
+    run(&mut graph, 0, JobEvent::Fail(FailureReason::ScriptFailure));
+    step(&mut graph, PipelineEvent::Retry { node: 0 }, Timestamp(0)).expect("an ended job");
+    assert_eq!(states(&graph)[0], "waiting_for_resource");
+}
+
+#[test]
+fn a_bridge_goes_on_with_the_pipeline_that_it_follows() {
+    let bridge = Node {
+        road: Road {
+            resource: false,
+            bridge: true,
+        },
+        ..node(0, None, When::OnSuccess)
+    };
+    let mut graph = settle(vec![bridge, node(1, None, When::OnSuccess)]);
+    assert_eq!(graph.nodes[0].state, JobState::Triggering);
+    assert_eq!(states(&graph), ["pending", "created"]);
+    happens(&mut graph, 0, JobEvent::Follow { blocked: false });
+    assert_eq!(states(&graph), ["running", "created"]);
+    happens(&mut graph, 0, JobEvent::Follow { blocked: true });
+    assert_eq!(status(&graph), Status::Manual);
+    happens(
+        &mut graph,
+        0,
+        JobEvent::Fail(FailureReason::DownstreamPipelineCreationFailed),
+    );
+    assert_eq!(states(&graph), ["failed", "skipped"]);
+    step(&mut graph, PipelineEvent::Reopen { node: 0 }, Timestamp(0)).expect("it ended");
+    assert_eq!(states(&graph), ["running", "created"]);
+    happens(&mut graph, 0, JobEvent::Succeed);
+    assert_eq!(states(&graph), ["success", "pending"]);
+}
+
+#[test]
+fn a_newer_pipeline_stops_what_may_be_interrupted() {
+    let mut graph = settle(vec![
+        Node {
+            interruptible: true,
+            ..node(0, None, When::OnSuccess)
+        },
+        node(0, None, When::OnSuccess),
+        node(1, None, When::OnSuccess),
+    ]);
+    let event = PipelineEvent::Cancel {
+        graceful: false,
+        which: Which::Interruptible,
+    };
+    step(&mut graph, event, Timestamp(0)).expect("never refused");
+    assert_eq!(states(&graph), ["canceled", "pending", "created"]);
 }
 
 fn when() -> impl Strategy<Value = When> {
@@ -267,7 +372,7 @@ fn pipelines() -> impl Strategy<Value = Vec<Node>> {
     let job = (
         0_usize..4,
         when(),
-        any::<bool>(),
+        any::<[bool; 4]>(),
         proptest::option::of(proptest::collection::vec(
             any::<prop::sample::Index>(),
             0..3,
@@ -275,10 +380,8 @@ fn pipelines() -> impl Strategy<Value = Vec<Node>> {
     );
     proptest::collection::vec(job, 1..9).prop_map(|mut jobs| {
         jobs.sort_by_key(|it| it.0);
-        let made = jobs
-            .iter()
-            .enumerate()
-            .map(|(at, (stage, when, allow_failure, needs))| {
+        let made = jobs.iter().enumerate().map(
+            |(at, (stage, when, [allow_failure, interruptible, resource, bridge], needs))| {
                 let needs = needs.as_ref().map(|them| {
                     if at == 0 {
                         vec![]
@@ -288,9 +391,15 @@ fn pipelines() -> impl Strategy<Value = Vec<Node>> {
                 });
                 Node {
                     allow_failure: *allow_failure,
+                    interruptible: *interruptible,
+                    road: Road {
+                        resource: *resource,
+                        bridge: *bridge,
+                    },
                     ..node(*stage, needs.as_deref(), *when)
                 }
-            });
+            },
+        );
         made.collect()
     })
 }
@@ -299,25 +408,29 @@ proptest! {
     /// Whatever runners and people do, a job starts only when the jobs before it have ended or need not run, and once
     /// everyone has done their part the pipeline ends.
     #[test]
-    fn every_pipeline_ends_and_no_job_runs_before_its_needs(nodes in pipelines(), choices in proptest::collection::vec((any::<prop::sample::Index>(), 0_u8..8), 0..60)) {
+    fn every_pipeline_ends_and_no_job_runs_before_its_needs(nodes in pipelines(), choices in proptest::collection::vec((any::<prop::sample::Index>(), 0_u8..12), 0..60)) {
         let mut graph = settle(nodes);
         for (which, what) in choices {
             let at = which.index(graph.nodes.len());
             let event = match what {
-                0 => PipelineEvent::Cancel { graceful: true },
+                0 => PipelineEvent::Cancel { graceful: true, which: Which::All },
                 1 => PipelineEvent::Retry { node: at },
                 2 => PipelineEvent::Job { node: at, event: JobEvent::Fail(FailureReason::ScriptFailure) },
                 3 => PipelineEvent::Job { node: at, event: JobEvent::Succeed },
                 4 => PipelineEvent::Job { node: at, event: JobEvent::Assign(RunnerId(1)) },
                 5 => PipelineEvent::Job { node: at, event: JobEvent::Start },
                 6 => PipelineEvent::Job { node: at, event: JobEvent::Release },
+                7 => PipelineEvent::Cancel { graceful: false, which: Which::Interruptible },
+                8 if graph.nodes[at].state != JobState::Created => PipelineEvent::Job { node: at, event: JobEvent::Enqueue },
+                9 => PipelineEvent::Job { node: at, event: JobEvent::Follow { blocked: false } },
+                10 => PipelineEvent::Reopen { node: at },
                 _ => PipelineEvent::Settle,
             };
             let before = graph.clone();
             match step(&mut graph, event, Timestamp(0)) {
                 Err(_) => prop_assert_eq!(&before, &graph, "a refused event changes nothing"),
                 Ok(changes) => for change in changes {
-                    let released = change.from == JobState::Created && change.to == JobState::Pending;
+                    let released = change.from == JobState::Created && change.to == graph.nodes[change.node].road.first_state();
                     let open = |it: &usize| { let job = &graph.nodes[*it]; !job.state.status().is_finished() && !job.is_ignored() };
                     prop_assert!(!released || !graph.predecessors(change.node).iter().any(open), "job {} ran early", change.node);
                 },
@@ -327,7 +440,9 @@ proptest! {
         for _ in 0..graph.nodes.len() * 8 {
             for at in 0..graph.nodes.len() {
                 let event = match graph.nodes[at].state {
-                    JobState::Manual | JobState::Scheduled { .. } => JobEvent::Enqueue,
+                    JobState::Manual | JobState::Scheduled { .. } | JobState::WaitingForResource => JobEvent::Enqueue,
+                    JobState::Triggering => JobEvent::Follow { blocked: true },
+                    JobState::Following { .. } => JobEvent::Succeed,
                     JobState::Pending => JobEvent::Assign(RunnerId(1)),
                     JobState::Assigned { .. } => JobEvent::Start,
                     JobState::Running { .. } | JobState::Canceling { .. } => JobEvent::Succeed,

@@ -72,8 +72,16 @@ pub(super) async fn one(
     project: Project,
     role: Option<Role>,
 ) -> Result<Value, HttpError> {
+    let settings = git.pipelines.settings(project.id).await?;
     let facts = [ProjectFacts { project, role }];
-    Ok(shaped(git, &facts, false).await?.remove(0))
+    let mut shape = shaped(git, &facts, false).await?.remove(0);
+    let auto_cancel = if settings.auto_cancel {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    shape["auto_cancel_pending_pipelines"] = json!(auto_cancel);
+    Ok(shape)
 }
 
 fn namespace_shape(git: &Git, namespace: &NamespaceSummary) -> Value {

@@ -13,7 +13,8 @@ use rave_core::permission::{
     Scope, Visibility, decide,
 };
 use rave_core::port::{
-    CreateProjectError, NamespaceSummary, NewProject, ProjectFilter, ProjectRef, ProjectUpdate,
+    CreateProjectError, NamespaceSummary, NewProject, PipelineSettings, ProjectFilter, ProjectRef,
+    ProjectUpdate,
 };
 use rave_http::caller::need_scope;
 use rave_http::{Authorized, Caller, HttpError, Pagination, Params, SignedIn};
@@ -276,11 +277,25 @@ pub(super) async fn update(
     mut params: Params,
 ) -> Result<Json<Value>, HttpError> {
     let update = changes(&mut params);
+    let auto_cancel = params.choice("auto_cancel_pending_pipelines", switch);
     params.check()?;
     if let Some(branch) = &update.default_branch {
         git.need_branch(access.project(), branch).await?;
     }
+    if let Some(auto_cancel) = auto_cancel {
+        let settings = PipelineSettings { auto_cancel };
+        git.pipelines.put_settings(&access, settings).await?;
+    }
     change(&git, &access, update).await.map(Json)
+}
+
+/// Reads a switch as GitLab writes some of them.
+fn switch(text: &str) -> Option<bool> {
+    match text {
+        "enabled" => Some(true),
+        "disabled" => Some(false),
+        _ => None,
+    }
 }
 
 pub(super) async fn archive(

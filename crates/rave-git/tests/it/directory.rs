@@ -263,6 +263,18 @@ impl Directory for Fake {
 
 #[async_trait]
 impl Pipelines for Fake {
+    async fn settings(&self, _: ProjectId) -> Result<PipelineSettings, PortError> {
+        Ok(PipelineSettings { auto_cancel: true })
+    }
+
+    async fn put_settings(
+        &self,
+        _: &Access<ManageProject>,
+        _: PipelineSettings,
+    ) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn badges(
         &self,
         _: ProjectId,
