@@ -96,7 +96,7 @@ def test_an_error_in_the_file_reaches_whoever_pushed(world: World, yaml: str, pl
 
 
 def test_a_keyword_that_is_not_done_yet_is_reported(world: World) -> None:
-    run = world.ci("work:\n  script: echo\n  resource_group: production\n  environment: production\n").end("success")
+    run = world.ci("work:\n  script: echo\n  identity: google_cloud\n  dast_configuration: {site_profile: x}\n").end("success")
     page = world.root.sign_in().get(run.pipeline.web_url, timeout=10).text
-    assert "resource_group is recognised but not done yet" in page and "environment" in page
+    assert "identity is recognised but not done yet" in page and "dast_configuration" in page
     assert run.pushed and "not done yet" in run.pushed.err

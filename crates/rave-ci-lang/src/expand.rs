@@ -45,6 +45,16 @@ pub fn expand(text: &str, variables: &[Variable], unknown: Unknown) -> String {
     expand_with(text, unknown, |name| values.get(name).copied())
 }
 
+/// Returns whether a text refers to a variable.
+pub(crate) fn has_reference(text: &str) -> bool {
+    let mut found = false;
+    substitute(text, false, |_, _| {
+        found = true;
+        None
+    });
+    found
+}
+
 /// Like [`expand`], with any way to find a value.
 pub(crate) fn expand_with<'a>(
     text: &str,

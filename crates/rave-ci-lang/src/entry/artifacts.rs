@@ -1,12 +1,10 @@
 //! `artifacts`: what a job leaves behind.
 
-use std::time::Duration;
-
-use super::check::{boolean, duration, listed, one_of, string_or_strings, text, unknown_keys};
+use super::check::{blank, boolean, expiry, listed, one_of, string_or_strings, text, unknown_keys};
 use super::job::UPLOAD_WHEN;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node};
-use crate::{ArtifactAccess, ArtifactReport, Artifacts, Expiry};
+use crate::{ArtifactAccess, ArtifactReport, Artifacts};
 
 const KEYS: [&str; 10] = [
     "paths",
@@ -48,7 +46,6 @@ const REPORTS: [&str; 26] = [
     "repository_xray",
     "lsif",
 ];
-const NO_LIMIT: Duration = Duration::from_secs(1000 * 365 * 86_400);
 
 pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Artifacts> {
     let Some(map) = node.as_mapping() else {
@@ -64,25 +61,13 @@ pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Ar
             report,
         )
     });
-    let expire_in = map.given("expire_in").and_then(|it| match it.as_text() {
-        Some("never") => Some(Expiry::Never),
-        _ => duration(it, NO_LIMIT, &format!("{at} expire in"), report).map(Expiry::AfterSecs),
-    });
+    let expire_in = map
+        .given("expire_in")
+        .and_then(|it| expiry(it, &format!("{at} expire in"), report));
     let paths = listed(map, "paths", at, report);
-    let expose_as = text(map, "expose_as", at, report);
-    if let Some(exposed) = map.given("expose_as") {
-        if paths.iter().any(|it| it.contains('*')) {
-            report.entry_error(
-                exposed.span,
-                format!("{at} paths can't contain '*' when used with 'expose_as'"),
-            );
-        }
-        report.unsupported(
-            exposed.span,
-            "artifacts:expose_as",
-            "it is recorded, but shown nowhere",
-        );
-    }
+    let expose_as = map
+        .given("expose_as")
+        .and_then(|it| expose_as(it, map, at, report));
     Some(Artifacts {
         paths,
         exclude: listed(map, "exclude", at, report),
@@ -97,6 +82,38 @@ pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Ar
             .map(|it| reports(it, &format!("{at}:reports"), report))
             .unwrap_or_default(),
     })
+}
+
+/// Reads the name under which merge requests show the artifacts, which must then be named one by one.
+fn expose_as(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+    const MAX_LENGTH: usize = 100;
+    let paths = map.get("paths");
+    if paths.is_none_or(blank) {
+        report.entry_error(node.span, format!("{at} paths can't be blank"));
+    }
+    let texts = paths.and_then(Node::as_sequence).into_iter().flatten();
+    if texts.filter_map(Node::as_text).any(|it| it.contains('*')) {
+        report.entry_error(
+            node.span,
+            format!("{at} paths can't contain '*' when used with 'expose_as'"),
+        );
+    }
+    let name = text(map, "expose_as", at, report)?;
+    if name.chars().count() > MAX_LENGTH {
+        report.entry_error(
+            node.span,
+            format!("{at} expose as is too long (maximum is {MAX_LENGTH} characters)"),
+        );
+    }
+    let word = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    let allowed = |it: char| word(it) || it == '-' || it == ' ';
+    if !name.starts_with(word) || !name.chars().all(allowed) {
+        report.entry_error(
+            node.span,
+            format!("{at} expose as can contain only letters, digits, '-', '_' and spaces"),
+        );
+    }
+    Some(name)
 }
 
 fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
@@ -132,8 +149,6 @@ fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
     unknown_keys(map, at, &known, report);
     let mut reports = Vec::new();
     for (key, value) in map.iter().filter(|it| !it.1.is_null()) {
-        let keyword = format!("artifacts:reports:{}", key.text);
-        report.unsupported(key.span, &keyword, "the files are kept, but not evaluated");
         if key.text == "coverage_report" {
             reports.extend(coverage(value, &format!("{at}:coverage_report"), report));
             continue;

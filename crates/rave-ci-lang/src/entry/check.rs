@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::parse_duration;
 use crate::report::{Report, did_you_mean};
 use crate::yaml::{Mapping, Node, Value};
+use crate::{Expiry, parse_duration};
 
 /// Nested lists of scripts and rules go this deep.
 const MAX_NESTING: usize = 10;
@@ -84,6 +84,28 @@ pub(crate) fn text(map: &Mapping, key: &str, at: &str, report: &mut Report) -> O
     node.as_text().map(str::to_owned)
 }
 
+/// Reads the string under a key that must be there.
+pub(crate) fn required_text(
+    parent: &Node,
+    map: &Mapping,
+    key: &str,
+    at: &str,
+    report: &mut Report,
+) -> Option<String> {
+    let node = map.get(key);
+    let name = key.replace('_', " ");
+    let span = node.map_or(parent.span, |it| it.span);
+    let found = node.and_then(Node::as_text);
+    if found.is_none() {
+        report.entry_error(span, format!("{at} {name} should be a string"));
+    }
+    if node.is_none_or(blank) {
+        report.entry_error(span, format!("{at} {name} can't be blank"));
+        return None;
+    }
+    found.map(str::to_owned)
+}
+
 /// Reads the boolean under a key, as an attribute of what is at `at`.
 pub(crate) fn boolean(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Option<bool> {
     let node = map.given(key)?;
@@ -141,6 +163,18 @@ pub(crate) fn duration(
         return None;
     }
     Some(duration.as_secs())
+}
+
+/// Reads a duration without limit, or `never`.
+pub(crate) fn expiry(node: &Node, problem: &str, report: &mut Report) -> Option<Expiry> {
+    const NO_LIMIT: Duration = Duration::from_secs(1000 * 365 * 86_400);
+    let never = node
+        .as_text()
+        .is_some_and(|it| it.eq_ignore_ascii_case("never"));
+    match never {
+        true => Some(Expiry::Never),
+        false => duration(node, NO_LIMIT, problem, report).map(Expiry::AfterSecs),
+    }
 }
 
 /// Returns the items of a list with nested lists opened up. `None` if it is no list or nested too deep.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::cache::caches;
 use super::check::{duration, script, string_list, unknown_keys};
-use super::image::image;
+use super::credentials::id_tokens;
+use super::image::{image, services};
 use super::retry::retry;
 use crate::report::Report;
-use crate::yaml::{Mapping, Node, Span};
-use crate::{Cache, Image, Retry};
+use crate::yaml::{Mapping, Node};
+use crate::{Cache, IdToken, Image, Retry, Service};
 
 pub(crate) const DEFAULT_KEYS: [&str; 13] = [
     "after_script",
@@ -40,6 +41,8 @@ pub(crate) struct Common {
     pub(crate) retry: Option<Retry>,
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) timeout_secs: Option<u64>,
+    pub(crate) services: Option<Vec<Service>>,
+    pub(crate) id_tokens: Option<Vec<IdToken>>,
 }
 
 impl Common {
@@ -52,14 +55,8 @@ impl Common {
                 format!("{parent}:{key}")
             }
         };
-        for (key, instead) in [
-            ("services", "the job runs without them"),
-            ("id_tokens", "the job gets no such token"),
-            ("identity", "the job gets no identity"),
-        ] {
-            if let Some(node) = map.given(key) {
-                report.unsupported(node.span, key, instead);
-            }
+        if let Some(node) = map.given("identity") {
+            report.unsupported(node.span, "identity", "the job gets no identity");
         }
         let mut lines = |key: &str| map.given(key).map(|it| script(it, &at(key), report));
         let (before_script, after_script) = (lines("before_script"), lines("after_script"));
@@ -79,6 +76,12 @@ impl Common {
                 .and_then(|it| interruptible(it, &at("interruptible"), report)),
             retry: map.given("retry").map(|it| retry(it, report)),
             tags: map.given("tags").map(|it| tags(it, &at("tags"), report)),
+            services: map
+                .given("services")
+                .map(|it| services(it, &at("services"), report)),
+            id_tokens: map
+                .given("id_tokens")
+                .map(|it| id_tokens(it, &at("id_tokens"), report)),
             timeout_secs: map
                 .given("timeout")
                 .and_then(|it| duration(it, MONTH, &format!("{} config", at("timeout")), report)),
@@ -126,6 +129,12 @@ impl Common {
             &default.timeout_secs,
             inherits("timeout"),
         );
+        fill(&mut self.services, &default.services, inherits("services"));
+        fill(
+            &mut self.id_tokens,
+            &default.id_tokens,
+            inherits("id_tokens"),
+        );
     }
 }
 
@@ -141,17 +150,7 @@ fn hooks(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Says that nothing comes of the keyword yet, in a job or in a rule.
-pub(super) fn interruptible_is_recorded(span: Span, report: &mut Report) {
-    report.unsupported(
-        span,
-        "interruptible",
-        "it is recorded, but no pipeline is cancelled by itself",
-    );
-}
-
 fn interruptible(node: &Node, at: &str, report: &mut Report) -> Option<bool> {
-    interruptible_is_recorded(node.span, report);
     if node.as_bool().is_none() {
         report.entry_error(node.span, format!("{at} config should be a boolean value"));
     }

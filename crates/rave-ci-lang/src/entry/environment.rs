@@ -1,9 +1,10 @@
-//! `environment` and `coverage`: recorded, without effect yet.
+//! `environment` and `coverage`.
 
-use super::check::{one_of, text, unknown_keys};
+use super::check::{boolean, one_of, required_text, text, unknown_keys};
+use super::json::json;
 use crate::Environment;
 use crate::report::Report;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Mapping, Node, Value};
 
 const KEYS: [&str; 7] = [
     "name",
@@ -11,10 +12,17 @@ const KEYS: [&str; 7] = [
     "action",
     "on_stop",
     "auto_stop_in",
-    "deployment_tier",
     "kubernetes",
+    "deployment_tier",
 ];
-const MAX_NAME: usize = 255;
+const KUBERNETES_KEYS: [&str; 5] = [
+    "namespace",
+    "agent",
+    "flux_resource_path",
+    "managed_resources",
+    "dashboard",
+];
+const MAX_LENGTH: usize = 255;
 const ACTIONS: [(&str, &str); 5] = [
     ("start", "start"),
     ("stop", "stop"),
@@ -22,13 +30,11 @@ const ACTIONS: [(&str, &str); 5] = [
     ("verify", "verify"),
     ("access", "access"),
 ];
+const NAME: &str = "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, but it cannot \
+                    start or end with '/'";
 
+/// Reads an environment. Its texts are not expanded.
 pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<Environment> {
-    report.unsupported(
-        node.span,
-        "environment",
-        "it is recorded, but no deployment is tracked",
-    );
     let mut environment = Environment {
         action: "start".to_owned(),
         ..Environment::default()
@@ -36,19 +42,8 @@ pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<
     match &node.value {
         Value::Text(name) => environment.name.clone_from(name),
         Value::Mapping(map) => {
-            unknown_keys(map, at, &KEYS, report);
-            environment.name = text(map, "name", at, report).unwrap_or_default();
-            environment.url = text(map, "url", at, report);
-            environment.on_stop = text(map, "on_stop", at, report);
-            environment.auto_stop_in = text(map, "auto_stop_in", at, report);
-            environment.deployment_tier = text(map, "deployment_tier", at, report);
-            let problem = format!("{at} action should be start, stop, prepare, verify, or access");
-            if let Some(action) = map
-                .given("action")
-                .and_then(|it| one_of(it, &ACTIONS, &problem, report))
-            {
-                environment.action = action.to_owned();
-            }
+            environment.name = name(node, map, at, report).unwrap_or_default();
+            details(map, &mut environment, at, report);
         }
         _ => {
             report.entry_error(
@@ -60,39 +55,123 @@ pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<
     }
     let name = &environment.name;
     let allowed = |it: char| it.is_ascii_alphanumeric() || "-_/${}. ".contains(it);
-    if name.chars().count() > MAX_NAME {
-        report.entry_error(
-            node.span,
-            format!("{at} name is too long (maximum is {MAX_NAME} characters)"),
-        );
-        return None;
-    }
-    if name.is_empty() {
+    if name.trim().is_empty() && node.as_text().is_some() {
         report.entry_error(node.span, format!("{at} name can't be blank"));
-    } else if !name.chars().all(allowed) || name.starts_with('/') || name.ends_with('/') {
-        let rule = "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', and spaces, \
-                    but it cannot start or end with '/'";
-        report.entry_error(node.span, format!("{at} name {rule}"));
+    }
+    if name.is_empty() || !name.chars().all(allowed) || name.starts_with('/') || name.ends_with('/')
+    {
+        report.entry_error(node.span, format!("{at} name {NAME}"));
     }
     Some(environment)
 }
 
+fn name(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+    let name = map.get("name");
+    if name.is_none_or(super::check::blank) {
+        report.entry_error(node.span, format!("{at} name can't be blank"));
+    }
+    let text = name.and_then(Node::as_text);
+    if text.is_none() {
+        report.entry_error(node.span, format!("{at} name {NAME}"));
+    }
+    text.map(str::to_owned)
+}
+
+fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut Report) {
+    unknown_keys(map, at, &KEYS, report);
+    environment.url = text(map, "url", at, report);
+    if let (Some(url), Some(node)) = (&environment.url, map.given("url"))
+        && url.chars().count() > MAX_LENGTH
+    {
+        report.entry_error(
+            node.span,
+            format!("{at} url is too long (maximum is {MAX_LENGTH} characters)"),
+        );
+    }
+    let problem = format!("{at} action should be start, stop, prepare, verify, or access");
+    if let Some(action) = map
+        .given("action")
+        .and_then(|it| one_of(it, &ACTIONS, &problem, report))
+    {
+        environment.action = action.to_owned();
+    }
+    environment.deployment_tier = text(map, "deployment_tier", at, report);
+    environment.on_stop = text(map, "on_stop", at, report);
+    environment.auto_stop_in = text(map, "auto_stop_in", at, report);
+    if let Some(node) = map.given("kubernetes") {
+        match node.as_mapping() {
+            Some(map) => kubernetes(node, map, &format!("{at}:kubernetes"), report),
+            None => report.entry_error(node.span, format!("{at} kubernetes should be a hash")),
+        }
+        environment.kubernetes = Some(json(node));
+    }
+}
+
+/// Checks what is handed on as it is.
+fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
+    if map.is_empty() {
+        report.entry_error(node.span, format!("{at} config can't be blank"));
+    }
+    unknown_keys(map, at, &KUBERNETES_KEYS, report);
+    let namespace = text(map, "namespace", at, report);
+    let flux = text(map, "flux_resource_path", at, report);
+    let dashboard = map.given("dashboard");
+    let managed = map.given("managed_resources").and_then(Node::as_mapping);
+    if let Some(managed) = managed {
+        unknown_keys(
+            managed,
+            &format!("{at} managed resources"),
+            &["enabled"],
+            report,
+        );
+    }
+    let is_managed = managed.and_then(|it| boolean(it, "enabled", at, report));
+    if flux.is_some() && namespace.is_none() {
+        report.entry_error(node.span, format!("{at} namespace can't be blank"));
+    }
+    let needs_agent = flux.is_some() || dashboard.is_some() || is_managed == Some(true);
+    if needs_agent && map.get("agent").is_none_or(super::check::blank) {
+        report.entry_error(node.span, format!("{at} agent can't be blank"));
+    }
+    text(map, "agent", at, report);
+    if let Some((node, dashboard)) = dashboard.and_then(|it| Some((it, it.as_mapping()?))) {
+        required_text(
+            node,
+            dashboard,
+            "namespace",
+            &format!("{at} dashboard"),
+            report,
+        );
+        for (key, given) in [
+            ("namespace", namespace.is_some()),
+            ("flux_resource_path", flux.is_some()),
+        ] {
+            if given && dashboard.given(key).is_some() {
+                let name = key.replace('_', " ");
+                report.entry_error(
+                    node.span,
+                    format!("{at} {name} cannot be specified when dashboard.{key} is set"),
+                );
+            }
+        }
+    }
+}
+
 /// Reads `/pattern/` and returns what is between the slashes.
 pub(super) fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<String> {
-    report.unsupported(
-        node.span,
-        "coverage",
-        "it is recorded, but the log is not searched",
-    );
-    let body = node
+    let text = node
         .as_text()
-        .and_then(|it| it.strip_prefix('/')?.strip_suffix('/'));
-    let valid = body.filter(|it| report.patterns.find(&format!("/{it}/")).is_some());
-    if valid.is_none() {
+        .filter(|it| report.patterns.find(it).is_some());
+    let Some(text) = text else {
         report.entry_error(
             node.span,
             format!("{at} config must be a regular expression with re2 syntax"),
         );
-    }
-    valid.map(str::to_owned)
+        return None;
+    };
+    // As GitLab does, even if flags follow the last slash.
+    let mut inner = text.chars();
+    inner.next();
+    inner.next_back();
+    Some(inner.as_str().to_owned())
 }

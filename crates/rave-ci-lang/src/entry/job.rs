@@ -2,20 +2,22 @@
 
 use super::check::{duration, one_of, script, text, unknown_keys};
 use super::common::Common;
+use super::credentials::secrets;
 use super::environment::{coverage, environment};
 use super::inherit::Inherit;
 use super::job_keys::{check_keys, notices};
-use super::json::json;
 use super::needs::{Needs, NeedsOf, needs};
 use super::only::{Policy, policy};
 use super::parallel::{Parallel, parallel};
+use super::publishing::{PagesEntry, pages, release};
 use super::retry::exit_codes;
 use super::rules::{Owner, Rule, WEEK, rules};
+use super::steps::{job_inputs, steps};
 use super::trigger::{artifact_jobs, trigger};
 use super::variables::{Level, variables};
 use crate::report::Report;
 use crate::yaml::{Key, Mapping, Node, Span};
-use crate::{Bridge, Environment, UploadWhen, Variable, When};
+use crate::{Bridge, Environment, JobInput, Release, SecretSource, UploadWhen, Variable, When};
 
 pub(super) const UPLOAD_WHEN: [(&str, UploadWhen); 3] = [
     ("on_success", UploadWhen::OnSuccess),
@@ -60,6 +62,10 @@ pub(crate) struct Job {
     pub(crate) resource_group: Option<String>,
     pub(crate) manual_confirmation: Option<String>,
     pub(crate) parallel: Option<Parallel>,
+    pub(crate) secrets: Vec<SecretSource>,
+    pub(crate) inputs: Vec<JobInput>,
+    pub(crate) release: Option<Release>,
+    pub(crate) pages: Option<PagesEntry>,
 }
 
 /// Reads a job. `None` if it is none, which is reported.
@@ -67,7 +73,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     let at = format!("jobs:{}", key.text);
     let map = node.as_mapping()?;
     let is_script = map.get("script").is_some() || map.get("run").is_some();
-    notices(key, map, report);
+    notices(map, report);
     check_keys(map, is_script, &at, report);
 
     let mut common = Common::read(map, &at, report);
@@ -118,7 +124,23 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         span: key.span,
         bridge,
         artifact_jobs: map.given("trigger").map(artifact_jobs).unwrap_or_default(),
-        steps: map.given("run").map(json),
+        steps: map.given("run").map(|it| steps(it, &at, report)),
+        secrets: map
+            .given("secrets")
+            .map(|it| secrets(it, &format!("{at}:secrets"), report))
+            .unwrap_or_default(),
+        inputs: map
+            .given("inputs")
+            .map(|it| job_inputs(it, &at, report))
+            .unwrap_or_default(),
+        release: map
+            .given("release")
+            .and_then(|it| release(it, &format!("{at}:release"), report)),
+        pages: if is_script {
+            pages(key, map, &at, report)
+        } else {
+            None
+        },
         stage: stage
             .and_then(|it| stage_name(it, &at, report))
             .unwrap_or_else(|| "test".to_owned()),
@@ -279,11 +301,6 @@ fn dependencies(
 fn resource_group(map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
     const MAX_LENGTH: usize = 255;
     let node = map.given("resource_group")?;
-    report.unsupported(
-        node.span,
-        "resource_group",
-        "it is recorded, but jobs of the group run side by side",
-    );
     let group = text(map, "resource_group", at, report)?;
     if group.chars().count() > MAX_LENGTH {
         report.entry_error(

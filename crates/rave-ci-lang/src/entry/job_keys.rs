@@ -62,35 +62,14 @@ const BRIDGE_KEYS: [&str; 15] = [
     "when",
 ];
 /// Keywords that are known and have no effect, and what happens instead.
-const NOT_DONE: [(&str, &str); 7] = [
-    ("release", "no release is made"),
-    ("pages", "nothing is published"),
-    ("publish", "nothing is published"),
-    ("secrets", "the job gets no secrets"),
-    ("inputs", "the job gets no inputs"),
-    ("dast_configuration", "it is ignored"),
-    ("manual_confirmation", "it is recorded, but nobody is asked"),
-];
+const NOT_DONE: [(&str, &str); 1] = [("dast_configuration", "it is ignored")];
 
 /// Says which keywords of the job have no effect.
-pub(super) fn notices(key: &Key, map: &Mapping, report: &mut Report) {
-    if key.text == "pages" && map.get("pages").is_none() {
-        report.unsupported(
-            key.span,
-            "a job named pages",
-            "it runs, but nothing is published",
-        );
-    }
+pub(super) fn notices(map: &Mapping, report: &mut Report) {
     for (key, instead) in NOT_DONE {
-        if let Some((key, value)) = map.entry(key).filter(|it| !it.1.is_null()) {
-            let off = key.text == "pages" && value.as_bool() == Some(false);
-            if !off {
-                report.unsupported(key.span, &key.text, instead);
-            }
+        if let Some((key, _)) = map.entry(key).filter(|it| !it.1.is_null()) {
+            report.unsupported(key.span, &key.text, instead);
         }
-    }
-    if let Some((key, _)) = map.entry("run").filter(|it| !it.1.is_null()) {
-        report.unsupported(key.span, "run", "the job succeeds without doing its steps");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `needs`: the jobs that a job waits for instead of whole stages, and what it takes from other pipelines.
 
-use super::check::{blank, boolean, flattened, text, unknown_keys};
+use super::check::{boolean, flattened, required_text, unknown_keys};
 use super::parallel::{Axes, matrix};
 use crate::ForeignNeed;
 use crate::report::Report;
@@ -125,7 +125,7 @@ fn need(node: &Node, needs: &mut Needs, at: &str, report: &mut Report) {
             unknown_keys(map, at, &["pipeline"], report);
             needs
                 .mirrors
-                .extend(required(node, map, "pipeline", at, report));
+                .extend(required_text(node, map, "pipeline", at, report));
         }
         _ => report.entry_error(node.span, format!("{at} has an unsupported type")),
     }
@@ -150,7 +150,7 @@ fn same(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Nee
     });
     Some(NeedEntry {
         span: node.span,
-        job: required(node, map, "job", at, report)?,
+        job: required_text(node, map, "job", at, report)?,
         artifacts: artifacts(map, at, report),
         optional: boolean(map, "optional", at, report).unwrap_or(false),
         matrix: filter,
@@ -160,8 +160,8 @@ fn same(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Nee
 fn pipeline(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<ForeignNeed> {
     unknown_keys(map, at, &["pipeline", "job", "artifacts"], report);
     Some(ForeignNeed::Pipeline {
-        pipeline: required(node, map, "pipeline", at, report)?,
-        job: required(node, map, "job", at, report)?,
+        pipeline: required_text(node, map, "pipeline", at, report)?,
+        job: required_text(node, map, "job", at, report)?,
         artifacts: artifacts(map, at, report),
     })
 }
@@ -169,27 +169,13 @@ fn pipeline(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option
 fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<ForeignNeed> {
     unknown_keys(map, at, &["project", "ref", "job", "artifacts"], report);
     Some(ForeignNeed::Project {
-        project: required(node, map, "project", at, report)?,
-        reference: required(node, map, "ref", at, report)?,
-        job: required(node, map, "job", at, report)?,
+        project: required_text(node, map, "project", at, report)?,
+        reference: required_text(node, map, "ref", at, report)?,
+        job: required_text(node, map, "job", at, report)?,
         artifacts: artifacts(map, at, report),
     })
 }
 
 fn artifacts(map: &Mapping, at: &str, report: &mut Report) -> bool {
     boolean(map, "artifacts", at, report).unwrap_or(true)
-}
-
-fn required(
-    node: &Node,
-    map: &Mapping,
-    key: &str,
-    at: &str,
-    report: &mut Report,
-) -> Option<String> {
-    if map.given(key).is_none_or(blank) {
-        report.entry_error(node.span, format!("{at} {key} can't be blank"));
-        return None;
-    }
-    text(map, key, at, report)
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Clauses;
 use super::check::{boolean, duration, flattened, one_of, unknown_keys};
-use super::common::interruptible_is_recorded;
 use super::needs::{Needs, NeedsOf, needs};
 use super::variables::{Level, variables};
 use super::workflow::auto_cancel;
@@ -134,16 +133,13 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
         allow_failure: boolean(map, "allow_failure", at, report),
         variables: map
             .given("variables")
-            .map(|it| variables(it, Level::Rule, &format!("{at}:variables"), report))
+            .map(|it| variables(it, Level::Plain, &format!("{at}:variables"), report))
             .unwrap_or_default(),
         needs: map
             .given("needs")
             .map(|it| needs(it, NeedsOf::Rule, &format!("{at}:needs"), report))
             .unwrap_or_default(),
-        interruptible: map.given("interruptible").and_then(|it| {
-            interruptible_is_recorded(it.span, report);
-            boolean(map, "interruptible", at, report)
-        }),
+        interruptible: boolean(map, "interruptible", at, report),
         auto_cancel: map.given("auto_cancel").map(|it| auto_cancel(it, report)),
     }
 }

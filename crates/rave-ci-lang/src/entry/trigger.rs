@@ -1,6 +1,6 @@
 //! `trigger`: which pipeline a bridge makes, and what it hands down.
 
-use super::check::{blank, boolean, one_of, text, unknown_keys};
+use super::check::{blank, boolean, one_of, required_text, text, unknown_keys};
 use super::json::{input_value, json};
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Span, Value};
@@ -80,13 +80,11 @@ pub(super) fn trigger(node: &Node, at: &str, report: &mut Report) -> Option<Trig
 fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<TriggerTarget> {
     let known = ["project", "branch", "strategy", "forward", "inputs"];
     unknown_keys(map, at, &known, report);
-    if map.given("project").is_none_or(blank) {
-        report.entry_error(node.span, format!("{at} project can't be blank"));
-        return None;
-    }
+    let project = required_text(node, map, "project", at, report);
+    let branch = text(map, "branch", at, report);
     Some(TriggerTarget::Project {
-        branch: text(map, "branch", at, report),
-        project: text(map, "project", at, report)?,
+        project: project?,
+        branch,
     })
 }
 

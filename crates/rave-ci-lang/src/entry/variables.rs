@@ -12,8 +12,8 @@ use crate::yaml::{Key, Mapping, Node};
 pub(crate) enum Level {
     Root,
     Job,
-    /// Scalars only.
-    Rule,
+    /// In rules and services: scalars only.
+    Plain,
 }
 
 /// Reads a map of variables. `at` ends in `variables`.
@@ -44,8 +44,8 @@ fn variable(
     }
     match (value.scalar_text(), value.as_mapping()) {
         (Some(text), _) => Some(Variable::public(name, text)),
-        (None, Some(map)) if level != Level::Rule => detailed(key, value, map, level, at, report),
-        (None, _) if level == Level::Rule => {
+        (None, Some(map)) if level != Level::Plain => detailed(key, value, map, level, at, report),
+        (None, _) if level == Level::Plain => {
             report.entry_error(value.span, format!("{at}:{name} config must be a string"));
             None
         }
@@ -70,7 +70,7 @@ fn detailed(
     let at = format!("{at}:{}", key.text);
     let known: &[&str] = match level {
         Level::Root => &["value", "description", "options", "expand"],
-        Level::Job | Level::Rule => &["value", "expand"],
+        Level::Job | Level::Plain => &["value", "expand"],
     };
     let unknown: Vec<&str> = map
         .iter()

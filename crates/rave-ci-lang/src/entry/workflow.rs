@@ -62,11 +62,6 @@ pub(super) fn auto_cancel(node: &Node, report: &mut Report) -> AutoCancel {
         return AutoCancel::default();
     };
     unknown_keys(map, at, &["on_new_commit", "on_job_failure"], report);
-    report.unsupported(
-        node.span,
-        at,
-        "it is recorded, but no pipeline is cancelled by itself",
-    );
     let on_new_commit = map.given("on_new_commit").and_then(|it| {
         let problem =
             format!("{at} on new commit must be one of: conservative, interruptible, none");

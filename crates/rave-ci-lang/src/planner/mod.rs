@@ -14,12 +14,15 @@ pub(crate) use self::subject::{Subject, subjects};
 use self::budget::{Budget, weight, weight_of_variables};
 use self::candidates::{Candidate, Candidates};
 use self::workflow::Workflow;
-use crate::entry::{Config, NeedEntry, Needs, overlay};
+use crate::entry::{Config, NeedEntry, Needs, PagesEntry, overlay};
 use crate::expand::{Unknown, expand, expand_with};
 use crate::facts::Facts;
 use crate::report::Report;
 use crate::scope::Scope;
-use crate::{Bridge, Environment, JobPlan, Need, Outcome, Plan, Trigger, TriggerTarget, Variable};
+use crate::{
+    Artifacts, Bridge, Environment, Expiry, IdToken, JobPlan, Need, Outcome, Pages, Plan, Trigger,
+    TriggerTarget, Variable, parse_duration,
+};
 
 const MAX_NEEDS: usize = 50;
 
@@ -216,7 +219,10 @@ impl<'a> Planner<'a> {
                 .dependencies
                 .as_ref()
                 .map(|it| self.dependencies(&it.1, all)),
-            artifacts: common.artifacts,
+            artifacts: match &job.pages {
+                None => common.artifacts,
+                Some(pages) => Some(with_path(common.artifacts, &pages.publish)),
+            },
             cache: common.cache.unwrap_or_default(),
             when: decision.when,
             start_in_secs: decision.start_in_secs,
@@ -231,14 +237,22 @@ impl<'a> Planner<'a> {
             retry: common.retry.unwrap_or_default(),
             timeout_secs: common.timeout_secs,
             image: common.image,
-            services: Vec::new(),
+            services: common.services.unwrap_or_default(),
             bridge: job.bridge.as_ref().map(|it| expand_bridge(it, fill)),
             steps: job.steps.clone(),
-            id_tokens: Vec::new(),
-            secrets: Vec::new(),
-            inputs: Vec::new(),
-            release: None,
-            pages: None,
+            id_tokens: common
+                .id_tokens
+                .into_iter()
+                .flatten()
+                .map(|it| IdToken {
+                    audience: it.audience.iter().map(fill).collect(),
+                    ..it
+                })
+                .collect(),
+            secrets: job.secrets.clone(),
+            inputs: job.inputs.clone(),
+            release: job.release.clone(),
+            pages: job.pages.as_ref().map(|it| pages(it, fill)),
             interruptible: decision
                 .rule
                 .and_then(|it| it.interruptible)
@@ -330,6 +344,31 @@ impl<'a> Planner<'a> {
             .map(|it| it.name.into_owned())
             .collect()
     }
+}
+
+/// Fills variables into what pages are called and how long they stay.
+fn pages(entry: &PagesEntry, fill: impl Fn(&String) -> String) -> Pages {
+    let expire_in = entry.expire_in.as_ref().map(&fill);
+    Pages {
+        publish: fill(&entry.publish),
+        path_prefix: entry.path_prefix.as_ref().map(&fill),
+        expire_in: expire_in.and_then(|it| match it.eq_ignore_ascii_case("never") {
+            true => Some(Expiry::Never),
+            false => parse_duration(&it)
+                .ok()
+                .flatten()
+                .map(|it| Expiry::AfterSecs(it.as_secs())),
+        }),
+    }
+}
+
+/// Adds the directory of pages to what the job leaves behind.
+fn with_path(artifacts: Option<Artifacts>, path: &str) -> Artifacts {
+    let mut artifacts = artifacts.unwrap_or_default();
+    if !artifacts.paths.iter().any(|it| it == path) {
+        artifacts.paths.push(path.to_owned());
+    }
+    artifacts
 }
 
 /// Fills variables into what a bridge names.

@@ -142,10 +142,11 @@ fn keywords_of_a_job() {
         "jobs:a:image config should be a hash or a string",
     );
     check(
-        "image: {entrypoint: [a]}",
+        "image: {name: '', entrypoint: [a]}",
         "jobs:a:image name can't be blank",
     );
     check("image: {name: [a]}", "jobs:a:image name should be a string");
+    check("image: {}", "jobs:a:image name should be a string");
     check(
         "image: {name: a, foo: 1}",
         "jobs:a:image config contains unknown keys: foo",
@@ -517,7 +518,7 @@ fn needs_of_other_pipelines() {
         "jobs:a:needs config must be less than or equal to 5",
     );
     check(
-        "needs: [{project: p, job: j}]",
+        "needs: [{project: p, job: j, ref: ''}]",
         "jobs:a:needs:need ref can't be blank",
     );
     check(
@@ -567,7 +568,7 @@ fn triggers() {
     check("trigger: ''", "jobs:a:trigger config can't be blank");
     check("trigger: {}", "jobs:a:trigger config can't be blank");
     check(
-        "trigger: {branch: x}",
+        "trigger: {project: '', branch: x}",
         "jobs:a:trigger project can't be blank",
     );
     check(
@@ -841,4 +842,97 @@ fn hints_name_what_was_meant() {
         hint("a: {script: x, rules: [{if: $A and $B}]}"),
         "it stops making sense at `and $B`"
     );
+}
+
+#[test]
+fn keywords_that_are_handed_on() {
+    for (keyword, expected) in [
+        ("services: x", "jobs:a:services config should be a array"),
+        (
+            "services: [{name: x, foo: 1}]",
+            "jobs:a:services:service config contains unknown keys: foo",
+        ),
+        (
+            "services: ['']",
+            "jobs:a:services:service name can't be blank",
+        ),
+        (
+            "services: [{alias: x}]",
+            "jobs:a:services:service name should be a string",
+        ),
+        (
+            "image: {name: x, docker: {foo: 1}}",
+            "jobs:a:image executor opts object property at `/docker/foo` is a disallowed additional property",
+        ),
+        (
+            "image: {name: x, docker: {platform: 1}}",
+            "jobs:a:image executor opts value at `/docker/platform` is not a string",
+        ),
+        (
+            "id_tokens: {t: {}}",
+            "jobs:a:id_tokens:t config missing required keys: aud",
+        ),
+        (
+            "id_tokens: {t: {aud: 1}}",
+            "jobs:a:id_tokens:t aud should be an array of strings or a string",
+        ),
+        (
+            "secrets: {s: {foo: 1}}",
+            "jobs:a:secrets:s config contains unknown keys: foo",
+        ),
+        (
+            "secrets: {s: {gcp_secret_manager: {name: x}}}",
+            "jobs:a:secrets:s token is required with gcp secrets manager",
+        ),
+        (
+            "inputs: {foo: {}}",
+            "jobs:a:inputs:foo must have a default value",
+        ),
+        (
+            "inputs: {foo: {default: 1, type: x}}",
+            "jobs:a:inputs:foo input type unknown value: x",
+        ),
+        (
+            "release: {description: x, tag_name: ''}",
+            "jobs:a:release tag name can't be blank",
+        ),
+        (
+            "release: {tag_name: x, description: ''}",
+            "jobs:a:release description can't be blank",
+        ),
+        (
+            "release: {tag_name: x, description: y, released_at: soon}",
+            "jobs:a:release released at must be a valid datetime",
+        ),
+        (
+            "release: {tag_name: x, description: y, ref: 'a b'}",
+            "jobs:a:release ref must be a valid ref",
+        ),
+        (
+            "release: {tag_name: x, description: y, assets: {links: x}}",
+            "jobs:a:release:assets links should be an array of hashes",
+        ),
+        (
+            "pages: {foo: 1}",
+            "jobs:a:pages config contains unknown keys: foo",
+        ),
+        (
+            "publish: x",
+            "jobs:a publish can only be used within a `pages` job",
+        ),
+        (
+            "environment: {name: x, kubernetes: {flux_resource_path: y, namespace: z}}",
+            "jobs:a:environment:kubernetes agent can't be blank",
+        ),
+        (
+            "artifacts: {expose_as: x}",
+            "jobs:a:artifacts paths can't be blank",
+        ),
+        (
+            "artifacts: {paths: [x], expose_as: 'a/b'}",
+            "jobs:a:artifacts expose as can contain only letters, digits, '-', '_' and spaces",
+        ),
+    ] {
+        check(keyword, expected);
+    }
 }

@@ -4,6 +4,7 @@ mod bridges;
 mod errors;
 mod explaining;
 mod hostile;
+mod keywords;
 mod merging;
 mod planning;
 mod rules;
