@@ -32,9 +32,10 @@ pub use explain::{
 };
 pub use plan::{
     ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
-    Compiled, Environment, Expiry, ForeignNeed, Forward, IdToken, Image, JobInput, JobPlan, Need,
-    OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan, Release, ReleaseLink, Retry,
-    SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen, When,
+    Compiled, Environment, Expiry, ForeignNeed, Forward, IdToken, Image, Included, JobInput,
+    JobPlan, Linted, Need, OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan, Release,
+    ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen,
+    When,
 };
 pub use select::{NotSelected, Selection};
 pub use slug::{skip_ci, slug};
@@ -56,6 +57,25 @@ pub fn compile(
     report.finish(outcome)
 }
 
+/// Compiles a file like [`compile`], and also returns it merged.
+pub fn lint(
+    source: &SourceFile<'_>,
+    event: &EventContext,
+    tree: &dyn Tree,
+    limits: &Limits,
+) -> Linted {
+    let facts = facts::Facts::new(event, tree, limits);
+    let mut report = report::Report::new(facts.patterns.clone());
+    let merged = merge::load(source, &facts, &mut report);
+    let merged_yaml = merged.as_ref().map(yaml::emit);
+    let outcome = merged.and_then(|it| planned(&it, &facts, &mut report));
+    Linted {
+        includes: report.included(),
+        compiled: report.finish(outcome),
+        merged_yaml,
+    }
+}
+
 /// `None` after errors, which the report holds.
 fn outcome(
     source: &SourceFile<'_>,
@@ -63,7 +83,15 @@ fn outcome(
     report: &mut report::Report,
 ) -> Option<Outcome> {
     let tree = merge::load(source, facts, report)?;
-    let config = entry::read(&tree, facts.limits.nodes, report);
+    planned(&tree, facts, report)
+}
+
+fn planned(
+    tree: &yaml::Mapping,
+    facts: &facts::Facts<'_>,
+    report: &mut report::Report,
+) -> Option<Outcome> {
+    let config = entry::read(tree, facts.limits.nodes, report);
     if report.has_errors() {
         return None;
     }

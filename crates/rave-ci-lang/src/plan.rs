@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, InputValue, Variable};
+use crate::{Diagnostic, Diagnostics, InputValue, Place, Variable};
 
 /// A file that compiled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,25 @@ pub struct Compiled {
     pub outcome: Outcome,
     /// Warnings and keywords that are not carried out yet. Never errors.
     pub notices: Vec<Diagnostic>,
+}
+
+/// A file with everything there is to say about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linted {
+    pub compiled: Result<Compiled, Diagnostics>,
+    /// The file with everything merged into it. `None`: it could not be merged.
+    pub merged_yaml: Option<String>,
+    /// In the order in which they were read.
+    pub includes: Vec<Included>,
+}
+
+/// An included file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Included {
+    /// Its path or address, as messages show it.
+    pub file: String,
+    /// The place that names it.
+    pub at: Place,
 }
 
 /// What a valid file means for this event.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::expression::Patterns;
 use crate::yaml::Span;
-use crate::{Compiled, Diagnostic, Diagnostics, Excerpt, Outcome, Place, Severity};
+use crate::{Compiled, Diagnostic, Diagnostics, Excerpt, Included, Outcome, Place, Severity};
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
 const MAX_ERRORS: usize = 100;
@@ -72,6 +72,19 @@ impl Report {
     /// Returns path and text of every file, in the order of their numbers.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|it| (it.path.as_str(), &*it.text))
+    }
+
+    /// Returns the included files and where they are named.
+    pub(crate) fn included(&self) -> Vec<Included> {
+        let included = self.files.iter();
+        included
+            .filter_map(|it| {
+                Some(Included {
+                    file: it.path.clone(),
+                    at: self.place(it.included_at?),
+                })
+            })
+            .collect()
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {
