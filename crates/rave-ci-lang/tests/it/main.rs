@@ -4,6 +4,8 @@ mod bridges;
 mod errors;
 mod explaining;
 mod hostile;
+mod including;
+mod inputs;
 mod keywords;
 mod merging;
 mod planning;
