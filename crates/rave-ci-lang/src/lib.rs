@@ -37,7 +37,7 @@ pub use plan::{
     ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen,
     When,
 };
-pub use select::{NotSelected, Selection};
+pub use select::{Needed, NotSelected, Selection};
 pub use slug::{skip_ci, slug};
 
 /// Compiles a file for an event.
@@ -70,7 +70,7 @@ pub fn lint(
     let merged_yaml = merged.as_ref().map(yaml::emit);
     let outcome = merged.and_then(|it| planned(&it, &facts, &mut report));
     Linted {
-        includes: std::mem::take(&mut report.includes),
+        includes: report.included(),
         compiled: report.finish(outcome),
         merged_yaml,
     }

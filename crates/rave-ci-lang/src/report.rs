@@ -28,10 +28,6 @@ pub(crate) struct Report {
     notices: Vec<Diagnostic>,
     /// Shared with the facts, which need them again.
     pub(crate) patterns: Rc<Patterns>,
-    /// Files that were included, in order.
-    pub(crate) includes: Vec<Included>,
-    /// What opens each error for now: the name of the included file that is being read.
-    prefix: String,
     /// Places already spoken of: `extends` brings one place into many jobs.
     seen: HashSet<(Span, String)>,
 }
@@ -78,6 +74,19 @@ impl Report {
         self.files.iter().map(|it| (it.path.as_str(), &*it.text))
     }
 
+    /// Returns the included files and where they are named.
+    pub(crate) fn included(&self) -> Vec<Included> {
+        let included = self.files.iter();
+        included
+            .filter_map(|it| {
+                Some(Included {
+                    file: it.path.clone(),
+                    at: self.place(it.included_at?),
+                })
+            })
+            .collect()
+    }
+
     pub(crate) fn place(&self, span: Span) -> Place {
         Place {
             file: self.path(span).to_owned(),
@@ -104,15 +113,9 @@ impl Report {
         hint: Option<String>,
     ) {
         if self.errors.len() < MAX_ERRORS {
-            let message = format!("{}{}", self.prefix, message.into());
-            let diagnostic = self.diagnostic(Severity::Error, span, message, hint);
+            let diagnostic = self.diagnostic(Severity::Error, span, message.into(), hint);
             self.errors.push(diagnostic);
         }
-    }
-
-    /// Sets what opens each error from now on. Returns what did so far.
-    pub(crate) fn set_prefix(&mut self, prefix: String) -> String {
-        std::mem::replace(&mut self.prefix, prefix)
     }
 
     /// Reports an error of a keyword. GitLab prints those in lower case, names of jobs included.

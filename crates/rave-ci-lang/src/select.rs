@@ -11,8 +11,19 @@ pub struct Selection {
     pub jobs: Vec<String>,
     /// Names of stages, for all of their jobs.
     pub stages: Vec<String>,
-    /// Whether what these jobs wait for is wanted too, and what that waits for.
-    pub needed: bool,
+    /// What of that which these jobs wait for is wanted too, and of that which it waits for.
+    pub needed: Needed,
+}
+
+/// What is wanted besides the jobs that are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Needed {
+    #[default]
+    Nothing,
+    /// The jobs whose artifacts they get.
+    Artifacts,
+    /// All that they wait for.
+    All,
 }
 
 impl Selection {
@@ -44,6 +55,10 @@ impl JobPlan {
             None => self.name.split(": [").next().unwrap_or(&self.name),
         }
     }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.group_name() == name
+    }
 }
 
 impl Plan {
@@ -52,24 +67,34 @@ impl Plan {
     /// # Errors
     /// With the first name that stands for nothing here.
     pub fn named(&self, selection: &Selection) -> Result<Vec<String>, NotSelected> {
-        let mut named = BTreeSet::new();
-        for wanted in &selection.jobs {
-            let is = |job: &&JobPlan| job.name == *wanted || job.group_name() == wanted;
-            let before = named.len();
-            named.extend(self.jobs.iter().filter(is).map(|it| it.name.as_str()));
-            if named.len() == before && !named.contains(wanted.as_str()) {
-                return Err(NotSelected::Job(wanted.clone()));
-            }
+        let job = |name: &&String| !self.jobs.iter().any(|it| it.is_called(name));
+        if let Some(name) = selection.jobs.iter().find(job) {
+            return Err(NotSelected::Job(name.clone()));
         }
-        for wanted in &selection.stages {
-            let mut jobs = self.jobs.iter().filter(|it| it.stage == *wanted).peekable();
-            if jobs.peek().is_none() {
-                return Err(NotSelected::Stage(wanted.clone()));
-            }
-            named.extend(jobs.map(|it| it.name.as_str()));
+        let stage = |name: &&String| !self.jobs.iter().any(|it| it.stage == **name);
+        if let Some(name) = selection.stages.iter().find(stage) {
+            return Err(NotSelected::Stage(name.clone()));
         }
-        let in_order = self.jobs.iter().filter(|it| named.contains(&*it.name));
-        Ok(in_order.map(|it| it.name.clone()).collect())
+        Ok(if selection.is_everything() {
+            Vec::new()
+        } else {
+            self.known(selection)
+        })
+    }
+
+    /// Returns the names of the jobs that a selection names as far as they are in the plan, in order; of everything, of all.
+    #[must_use]
+    pub fn known(&self, selection: &Selection) -> Vec<String> {
+        let wanted = |it: &&JobPlan| {
+            selection.is_everything()
+                || selection.jobs.iter().any(|name| it.is_called(name))
+                || selection.stages.contains(&it.stage)
+        };
+        self.jobs
+            .iter()
+            .filter(wanted)
+            .map(|it| it.name.clone())
+            .collect()
     }
 
     /// Leaves out what a selection does not want, and every wait for it.
@@ -81,8 +106,8 @@ impl Plan {
             return Ok(());
         }
         let mut kept: BTreeSet<String> = self.named(selection)?.into_iter().collect();
-        if selection.needed {
-            self.add_needed(&mut kept);
+        if selection.needed != Needed::Nothing {
+            self.add_needed(&mut kept, selection.needed == Needed::All);
         }
         self.jobs.retain(|it| kept.contains(&it.name));
         for job in &mut self.jobs {
@@ -96,32 +121,31 @@ impl Plan {
         Ok(())
     }
 
-    /// Adds what these jobs wait for, step by step: their needs, or all jobs of earlier stages.
-    fn add_needed(&self, kept: &mut BTreeSet<String>) {
+    /// Adds what these jobs wait for, step by step: their needs, or the jobs of earlier stages; of these, unless `all` are
+    /// wanted, those whose artifacts they get.
+    fn add_needed(&self, kept: &mut BTreeSet<String>, all: bool) {
         let by_name: BTreeMap<&str, &JobPlan> =
             self.jobs.iter().map(|it| (it.name.as_str(), it)).collect();
-        let mut open: Vec<&JobPlan> = kept
-            .iter()
-            .filter_map(|it| by_name.get(&**it))
-            .copied()
-            .collect();
+        let find = |name: &str| by_name.get(name).copied();
+        let mut open: Vec<&JobPlan> = kept.iter().filter_map(|it| find(it)).collect();
         // Jobs of a stage wait for the same jobs, so only the latest stage that was added counts.
         let mut stages = 0;
         while let Some(job) = open.pop() {
-            let waits: Vec<&JobPlan> = match &job.needs {
-                Some(needs) => needs
-                    .iter()
-                    .filter_map(|it| by_name.get(&*it.job))
-                    .copied()
-                    .collect(),
-                None if job.stage_index <= stages => Vec::new(),
-                None => {
+            let waits: Vec<&JobPlan> = match (&job.dependencies, &job.needs) {
+                (Some(names), _) if !all => names.iter().filter_map(|it| find(it)).collect(),
+                (_, Some(needs)) => {
+                    let wanted = needs.iter().filter(|it| all || it.artifacts);
+                    wanted.filter_map(|it| find(&it.job)).collect()
+                }
+                (_, None) if job.stage_index <= stages => Vec::new(),
+                (_, None) => {
                     stages = job.stage_index;
                     let earlier = |it: &&JobPlan| it.stage_index < stages;
                     self.jobs.iter().filter(earlier).collect()
                 }
             };
-            open.extend(waits.into_iter().filter(|it| kept.insert(it.name.clone())));
+            let waits = waits.into_iter().filter(|it| all || it.artifacts.is_some());
+            open.extend(waits.filter(|it| kept.insert(it.name.clone())));
         }
     }
 }

@@ -18,5 +18,7 @@ mod wire;
 pub use client::ClientError;
 pub use config::{ConfigError, ExecutorKind, Network, RunnerConfig, SandboxPolicy};
 pub use exec::ExecutorError;
+pub use files::unpack::{ExtractError, extract};
 pub use inner::sandbox_main;
+pub use job::place::remove_tree;
 pub use runner::{Runner, RunnerError};

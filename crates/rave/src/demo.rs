@@ -17,6 +17,7 @@ use rave_core::secret::{Secret, TokenKind, generate_token};
 
 use crate::config::{self, Config, Overrides};
 use crate::failure::hinted;
+use crate::job_log::tail;
 use crate::logging;
 use crate::terminal::{Style, say};
 use crate::up::{Server, Signals};
@@ -195,7 +196,8 @@ async fn show_results(api: &Api, pipeline: i64, style: Style) -> anyhow::Result<
                 "\n{} failed; the end of its log:",
                 style.bold(&job.name)
             ));
-            for line in watch::tail(&api.trace(job.id).await?, 15) {
+            let trace = api.trace(job.id).await?;
+            for line in tail(trace.as_bytes(), 15, false, true) {
                 say(&format!("  {} {line}", style.dim("│")));
             }
         }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 /// The user can mend it.
 const USER: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
 /// We have to mend it.
 const OURS: u8 = 70;
 
@@ -37,12 +39,21 @@ pub(crate) fn hinted(
 #[error("internal error")]
 pub(crate) struct Internal(#[source] pub(crate) anyhow::Error);
 
+/// An error that another command line mends.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Usage(pub(crate) anyhow::Error);
+
 /// Prints the error with its causes to standard error and returns the exit code.
 #[expect(
     clippy::print_stderr,
     reason = "this is where a command says why it failed"
 )]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(Usage(error)) = error.downcast_ref() {
+        report(error);
+        return ExitCode::from(USAGE);
+    }
     let (red, bold, plain) = if std::io::stderr().is_terminal() {
         ("\x1b[1;31m", "\x1b[1m", "\x1b[0m")
     } else {

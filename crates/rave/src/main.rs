@@ -8,6 +8,7 @@ mod config;
 mod data_dir;
 mod demo;
 mod failure;
+mod job_log;
 mod logging;
 mod memory;
 mod runner;

@@ -193,6 +193,30 @@ impl Embedded {
     }
 }
 
+/// Returns the settings of a runner for the pipelines of a working tree: what it runs is its user's own.
+pub(crate) fn local_settings(
+    url: &str,
+    token: Secret,
+    data: PathBuf,
+    executor: Executor,
+    read_only_paths: Vec<PathBuf>,
+) -> anyhow::Result<RunnerConfig> {
+    let limits = Limits {
+        memory: None,
+        cpus: None,
+        pids: Some(4096),
+    };
+    let executor = self::executor(executor, true, read_only_paths);
+    settings(
+        url.to_owned(),
+        token,
+        data,
+        "local".to_owned(),
+        executor,
+        &limits,
+    )
+}
+
 struct Limits {
     memory: Option<u64>,
     cpus: Option<f64>,

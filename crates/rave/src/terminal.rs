@@ -28,6 +28,11 @@ impl Style {
         }
     }
 
+    /// Whether colours are shown.
+    pub(crate) fn is_coloured(self) -> bool {
+        self.colour
+    }
+
     pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }

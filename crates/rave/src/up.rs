@@ -28,12 +28,12 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// A server that is running.
 pub(crate) struct Server {
-    parts: Parts,
-    base: Base,
+    pub(crate) parts: Parts,
+    pub(crate) base: Base,
     workers: CancellationToken,
     runner: Option<runner::Embedded>,
     listening: tokio::task::JoinHandle<std::io::Result<()>>,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// The link by which the administrator's account is claimed, while it is open.
     pub(crate) claim: Option<String>,
     /// Under which address people reach the server.

@@ -15,7 +15,8 @@ const MAX_TOKENS: usize = 100;
 pub(super) enum Token {
     Open,
     Close,
-    Input(String),
+    /// An input of the header: known only while the header is read, so absent here.
+    Input,
     Variable(String),
     Text(String),
     Pattern(Pattern),
@@ -31,7 +32,7 @@ pub(super) type Located = (usize, Token);
 static LEXEMES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"\A(?:(?<paren>[()])",
-        r"|(?<input>\$\[\[\s*inputs\.(?<name>[A-Za-z0-9_-]+)\s*\]\])",
+        r"|(?<input>\$\[\[\s*inputs\.[A-Za-z0-9_-]+\s*\]\])",
         r"|\$(?<variable>[A-Za-z0-9_]+)",
         r#"|"(?<double>[^"]*)"|'(?<single>[^']*)'"#,
         r"|(?<pattern>/(?:[^/]|\\/)+[^\\]/[ismU]*)",
@@ -66,8 +67,6 @@ fn token(found: &regex::Captures<'_>, patterns: &Patterns) -> Option<Token> {
     let group = |name| found.name(name).map(|it| it.as_str());
     Some(if let Some(name) = group("variable") {
         Token::Variable(name.to_owned())
-    } else if let Some(name) = group("name") {
-        Token::Input(name.to_owned())
     } else if let Some(text) = group("double").or(group("single")) {
         Token::Text(text.to_owned())
     } else if let Some(pattern) = group("pattern") {
@@ -85,7 +84,8 @@ fn token(found: &regex::Captures<'_>, patterns: &Patterns) -> Option<Token> {
             "!~" => Token::Operator(Operator::MatchesNot),
             "&&" => Token::Operator(Operator::And),
             "||" => Token::Operator(Operator::Or),
-            _ => Token::Not,
+            "!" => Token::Not,
+            _ => Token::Input,
         }
     })
 }

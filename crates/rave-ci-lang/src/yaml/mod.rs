@@ -7,5 +7,5 @@ mod node;
 mod scalar;
 
 pub(crate) use emit::emit;
-pub(crate) use load::{Document, Loader, TOO_BIG};
+pub(crate) use load::{Loader, TOO_BIG};
 pub(crate) use node::{Key, KeyKind, Mapping, Node, Span, TEXT_PER_NODE, Value};

@@ -4,8 +4,6 @@ mod bridges;
 mod errors;
 mod explaining;
 mod hostile;
-mod including;
-mod inputs;
 mod keywords;
 mod merging;
 mod planning;

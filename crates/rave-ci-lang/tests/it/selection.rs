@@ -1,6 +1,6 @@
 //! Parts of plans.
 
-use rave_ci_lang::{NotSelected, Plan, Selection};
+use rave_ci_lang::{Needed, NotSelected, Plan, Selection};
 
 use crate::plan;
 
@@ -13,12 +13,12 @@ const FILE: &str = "stages: [build, test, ship]\n\
     s1: {stage: ship, script: x, needs: [t1, {job: t2, artifacts: false}], dependencies: [t1]}\n\
     s2: {stage: ship, script: x}\n";
 
-fn selection(jobs: &[&str], stages: &[&str], needed: bool) -> Selection {
+fn selection(jobs: &[&str], stages: &[&str], all: bool) -> Selection {
     let owned = |it: &[&str]| it.iter().map(ToString::to_string).collect();
     Selection {
         jobs: owned(jobs),
         stages: owned(stages),
-        needed,
+        needed: if all { Needed::All } else { Needed::Nothing },
     }
 }
 
@@ -67,6 +67,31 @@ fn waits_for_jobs_that_are_left_out_are_dropped() {
         .collect();
     assert_eq!(needs, ["t2 1/2"]);
     assert_eq!(ship.dependencies.as_deref(), Some(&[][..]));
+}
+
+#[test]
+fn jobs_whose_artifacts_are_wanted_come_along() {
+    let text = "stages: [build, test, ship]\n\
+        lint: {stage: build, script: x}\n\
+        b1: {stage: build, script: x, artifacts: {paths: [o]}}\n\
+        b2: {stage: build, script: x, artifacts: {paths: [p]}}\n\
+        t1: {stage: test, script: x}\n\
+        t2: {stage: test, script: x, needs: [lint, b1, {job: b2, artifacts: false}]}\n\
+        t3: {stage: test, script: x, dependencies: [b2]}\n\
+        s1: {stage: ship, script: x, needs: [t1]}\n";
+    let check = |job: &str, expected| {
+        let mut plan = plan(text);
+        let wanted = Selection {
+            needed: Needed::Artifacts,
+            ..selection(&[job], &[], false)
+        };
+        plan.select(&wanted).unwrap();
+        assert_eq!(names(&plan), expected, "{job}");
+    };
+    check("t1", "b1, b2, t1");
+    check("t2", "b1, t2");
+    check("t3", "b2, t3");
+    check("s1", "s1");
 }
 
 #[test]

@@ -39,6 +39,24 @@ pub(crate) enum UnpackError {
     Write { path: String, source: io::Error },
 }
 
+/// An archive of artifacts cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ExtractError(#[from] UnpackError);
+
+/// Unpacks the archive of a job's artifacts into a directory that exists. Nothing is written outside of it; links that
+/// lead out of it are left out. Returns how many files there were.
+///
+/// # Errors
+/// When the archive is none, or the directory cannot be written.
+pub fn extract(archive: File, directory: &Path) -> Result<usize, ExtractError> {
+    let tree = Tree::open(directory, None).map_err(|source| UnpackError::Write {
+        path: directory.display().to_string(),
+        source,
+    })?;
+    Ok(unpack(archive, &tree, OutwardLinks::Skip)?.entries)
+}
+
 /// Unpacks an archive into a tree. Nothing is written outside of it, and nothing through a link.
 pub(crate) fn unpack(
     archive: File,

@@ -1,7 +1,7 @@
 //! One job from its announcement to its result.
 
 mod archives;
-mod place;
+pub(crate) mod place;
 mod stages;
 
 use std::sync::Arc;

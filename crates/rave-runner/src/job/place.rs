@@ -128,7 +128,10 @@ impl Place {
 }
 
 /// Removes a directory and everything in it, also directories that a job made read-only. Links are not followed.
-fn remove_tree(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When something in it cannot be removed.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return fs::remove_file(path);
     }

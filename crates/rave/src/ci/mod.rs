@@ -9,6 +9,7 @@ mod lint;
 mod list;
 mod occasion;
 mod remote;
+mod run;
 mod session;
 mod tree;
 
@@ -40,6 +41,34 @@ Examples:
   rave ci list --event mr --target main
   rave ci list --event schedule --variable NIGHTLY=yes --json")]
     List(PlanArgs),
+    /// Run the pipeline, or some of its jobs, on this machine
+    #[command(
+        mut_arg("no_cache", |it| it.help("Run without the caches that earlier runs left")),
+        after_help = "Jobs get the working tree as it is, without what git ignores, and nothing that they do changes it. Caches stay
+for the next run; artifacts and logs of the last one are kept in the cache directory, or where --artifacts says.
+Ends with 0 when the pipeline passed or waits for manual jobs, 1 when it failed, 2 when the command was wrong.
+
+Examples:
+  rave ci run                          the whole pipeline
+  rave ci run test                     one job, with its output
+  rave ci run deploy --needs           a job and what it needs
+  rave ci run --manual deploy          also start a manual job
+  rave ci run --event mr --target main --variable DEBUG=1
+  rave ci run --artifacts out --log"
+    )]
+    Run(Box<run::RunArgs>),
+    /// Run the pipeline, and again what a change of files affects
+    #[command(
+        mut_arg("no_cache", |it| it.help("Run without the caches that earlier runs left")),
+        after_help = "The first run is the whole pipeline, or the jobs that are named. A change then runs those jobs again whose
+`rules:changes` name it and those without such a condition, and with them the jobs whose artifacts they get. A change
+while jobs run stops them and begins again. q or Ctrl-C ends.
+
+Examples:
+  rave ci watch
+  rave ci watch test lint --log"
+    )]
+    Watch(Box<run::RunArgs>),
 }
 
 /// Runs a command.
@@ -47,5 +76,7 @@ pub(crate) fn run(command: &CiCommand) -> anyhow::Result<ExitCode> {
     match command {
         CiCommand::Lint(args) => lint::run(args),
         CiCommand::List(args) => list::run(args),
+        CiCommand::Run(args) => run::run(args),
+        CiCommand::Watch(args) => run::watch(args),
     }
 }

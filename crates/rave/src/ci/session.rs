@@ -19,9 +19,7 @@ const FILE: &str = ".gitlab-ci.yml";
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Top of the project.
-    #[expect(dead_code, reason = "commands that run jobs work there")]
     pub(crate) root: PathBuf,
-    #[expect(dead_code, reason = "commands that compare commits ask it")]
     pub(crate) git: Option<Git>,
     /// Path of the file from the top.
     pub(crate) file: String,

@@ -63,6 +63,11 @@ impl WorkingTree {
         self.missing.borrow().clone()
     }
 
+    /// Lets every condition on changes hold.
+    pub(crate) fn assume_changed(&mut self) {
+        self.changes = Changes::Unknown;
+    }
+
     fn directory_of(&self, project: &str) -> Option<&Path> {
         let found = self.projects.iter().rev();
         let mut found = found.filter(|it| it.0.eq_ignore_ascii_case(project));

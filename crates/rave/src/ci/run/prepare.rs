@@ -1,0 +1,164 @@
+//! From the files as they are to the plan of what is to run.
+
+use std::collections::BTreeSet;
+
+use rave_ci::local::LocalRun;
+use rave_ci_lang::{Compiled, Needed, NotSelected, Outcome, Plan, Selection, Variable, When};
+
+use super::snapshot::Snapshot;
+use super::{RunArgs, show};
+use crate::ci::Session;
+use crate::failure::{Usage, hinted};
+use crate::terminal::say;
+
+/// What is to be run: the plan, with the names of the jobs to start by hand.
+pub(super) struct Prepared {
+    pub(super) run: LocalRun,
+    pub(super) play: BTreeSet<String>,
+    /// The branch or tag by its full name.
+    pub(super) reference: String,
+}
+
+/// Returns which jobs the arguments want, and what they need besides.
+pub(super) fn selection(args: &RunArgs, needed: Option<Needed>) -> Selection {
+    let asked = if args.needs {
+        Needed::All
+    } else {
+        Needed::Nothing
+    };
+    Selection {
+        jobs: args.jobs.clone(),
+        stages: args.stages.clone(),
+        needed: needed.unwrap_or(asked),
+    }
+}
+
+/// Plans the pipeline, or the wanted part of it. `needed` stands for what the arguments say of it. `None` when there is nothing to run, which has been said.
+pub(super) fn prepare(
+    args: &RunArgs,
+    needed: Option<Needed>,
+    session: &mut Session,
+    snapshot: &Snapshot,
+) -> anyhow::Result<Option<Prepared>> {
+    let context = &mut session.occasion.context;
+    set(
+        &mut context.predefined,
+        "CI_COMMIT_SHA",
+        snapshot.commit.as_str(),
+    );
+    set(
+        &mut context.predefined,
+        "CI_COMMIT_SHORT_SHA",
+        snapshot.commit.short(),
+    );
+    if snapshot.partial {
+        // Older commits may lack files.
+        context.predefined.push(Variable::public("GIT_DEPTH", "1"));
+    }
+    let Compiled { outcome, notices } = session.compile().map_err(|it| session.invalid(&it))?;
+    let refusal = outcome.refusal();
+    let Outcome::Pipeline(mut plan) = outcome else {
+        let refusal = refusal.unwrap_or("There is no job to run.");
+        // Whoever names a job does not expect that nothing happens.
+        anyhow::ensure!(args.jobs.is_empty(), refusal);
+        say(refusal);
+        return Ok(None);
+    };
+    let selection = selection(args, needed);
+    let by_hand = Selection {
+        jobs: args.manual.clone(),
+        ..Selection::default()
+    };
+    let mut named = plan
+        .named(&selection)
+        .map_err(|it| not_selected(&it, &plan, &session.text))?;
+    named.extend(
+        plan.named(&by_hand)
+            .map_err(|it| not_selected(&it, &plan, &session.text))?,
+    );
+    plan.select(&selection)
+        .map_err(|it| not_selected(&it, &plan, &session.text))?;
+    for job in &mut plan.jobs {
+        // Whoever names a job wants it to run.
+        if job.when == When::OnFailure && named.contains(&job.name) {
+            job.when = When::Always;
+        }
+        if args.place.no_cache {
+            job.cache.clear();
+        }
+    }
+    let context = &session.occasion.context;
+    let kind = if context.tag { "tags" } else { "heads" };
+    Ok(Some(Prepared {
+        reference: format!("refs/{kind}/{}", context.ref_name),
+        play: named.into_iter().collect(),
+        run: LocalRun {
+            commit: snapshot.commit.clone(),
+            event: context.clone(),
+            config: session.text.clone(),
+            plan,
+            notices,
+        },
+    }))
+}
+
+fn set(variables: &mut [Variable], key: &str, value: &str) {
+    for variable in variables.iter_mut().filter(|it| it.key == key) {
+        value.clone_into(&mut variable.value);
+    }
+}
+
+fn not_selected(error: &NotSelected, plan: &Plan, text: &str) -> anyhow::Error {
+    let names: Vec<String> = plan.jobs.iter().map(|it| it.name.clone()).collect();
+    let (message, hint) = match error {
+        NotSelected::Job(name) if text.lines().any(|it| it.starts_with(&format!("{name}:"))) => (
+            format!("the pipeline of this event has no job {name:?}"),
+            format!(
+                "`rave ci explain {}` says why; --event and --ref name another event",
+                show::quoted(name)
+            ),
+        ),
+        NotSelected::Job(name) => (
+            format!("there is no job {name:?}"),
+            format!("the jobs are {}", show::list(&names)),
+        ),
+        NotSelected::Stage(name) => {
+            let mut stages: Vec<String> = plan.jobs.iter().map(|it| it.stage.clone()).collect();
+            stages.dedup();
+            (
+                format!("no job is in the stage {name:?}"),
+                format!("stages with jobs are {}", show::list(&stages)),
+            )
+        }
+    };
+    Usage(hinted(message, hint, None)).into()
+}
+
+impl Prepared {
+    /// Says once what jobs ask for and do not get.
+    pub(super) fn say_unused(&self) {
+        let plan = &self.run.plan;
+        let images: BTreeSet<&str> = plan
+            .jobs
+            .iter()
+            .filter_map(|it| it.image.as_ref())
+            .map(|it| it.name.as_str())
+            .collect();
+        let services: BTreeSet<&str> = plan
+            .jobs
+            .iter()
+            .flat_map(|it| &it.services)
+            .map(|it| it.image.name.as_str())
+            .collect();
+        for (what, names) in [("image", images), ("service", services)] {
+            let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+            let plural = if names.len() == 1 { "" } else { "s" };
+            if !names.is_empty() {
+                say(&format!(
+                    "Jobs run on this machine, without the {what}{plural} {}",
+                    show::list(&names)
+                ));
+            }
+        }
+    }
+}
