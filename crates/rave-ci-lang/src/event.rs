@@ -268,6 +268,16 @@ pub struct Limits {
     pub comparisons: usize,
 }
 
+impl Limits {
+    /// Says which setting was too small for a tree of nodes.
+    pub(crate) fn nodes_hint(&self) -> String {
+        let limit = self.nodes;
+        format!(
+            "aliases, `extends`, references and copies make more than {limit} nodes (setting `ci.limits.nodes`)"
+        )
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

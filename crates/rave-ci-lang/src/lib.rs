@@ -8,6 +8,9 @@ mod expand;
 mod explain;
 mod expression;
 mod facts;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod glob;
 mod graph;
 mod merge;

@@ -1,6 +1,6 @@
 //! Collects what there is to say about files while they are read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::expression::Patterns;
@@ -10,6 +10,7 @@ use crate::{Compiled, Diagnostic, Diagnostics, Excerpt, Included, Outcome, Place
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
 const MAX_ERRORS: usize = 100;
 const MAX_NOTICES: usize = 200;
+const MAX_READINGS: usize = 10_000;
 
 #[derive(Debug)]
 struct File {
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     notices: Vec<Diagnostic>,
     /// Shared with the facts, which need them again.
     pub(crate) patterns: Rc<Patterns>,
+    /// Unquoted text that means something else than it says, such as `1.10`, by place.
+    readings: HashMap<Span, Box<str>>,
     /// Places already spoken of: `extends` brings one place into many jobs.
     seen: HashSet<(Span, String)>,
 }
@@ -54,6 +57,13 @@ impl Report {
     pub(crate) fn keep_text(&mut self, file: u32, text: &str) {
         if let Some(file) = self.files.get_mut(file as usize) {
             file.text = text.into();
+        }
+    }
+
+    /// Remembers how the scalar at a place was written, which is not how it prints.
+    pub(crate) fn note_reading(&mut self, span: Span, written: &str) {
+        if self.readings.len() < MAX_READINGS {
+            self.readings.insert(span, written.into());
         }
     }
 
@@ -147,6 +157,12 @@ impl Report {
         message: String,
         hint: Option<String>,
     ) -> Diagnostic {
+        let hint = hint.or_else(|| {
+            let written = self.readings.get(&span)?;
+            Some(format!(
+                "quote `{written}` to mean text: YAML reads something else"
+            ))
+        });
         Diagnostic {
             severity,
             message,

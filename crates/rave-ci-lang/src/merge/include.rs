@@ -243,6 +243,11 @@ impl Includer<'_, '_> {
     fn text(&mut self, at: Span, path: &str, text: &str) -> Option<Mapping> {
         let file = self.report.add_file(path, Some(at));
         match self.loader.load(file, text, self.report) {
+            Ok(document) if document.content.is_empty() => {
+                let message = format!("Included file `{path}` does not have valid YAML syntax!");
+                self.report.error(at, message);
+                None
+            }
             Ok(document) => {
                 if let Some((key, _)) = document.header.as_ref().and_then(|it| it.entry("spec")) {
                     self.report
@@ -251,22 +256,12 @@ impl Includer<'_, '_> {
                 self.expand(document.content)
             }
             Err(error) => {
-                let message = if only_comments(text) {
-                    format!("Included file `{path}` does not have valid YAML syntax!")
-                } else {
-                    format!("`{path}`: {}", error.message)
-                };
-                self.report.error(error.span, message);
+                let message = format!("`{path}`: {}", error.message);
+                self.report.error_with_hint(error.span, message, error.hint);
                 None
             }
         }
     }
-}
-
-fn only_comments(text: &str) -> bool {
-    text.lines()
-        .map(str::trim)
-        .all(|it| it.is_empty() || it.starts_with('#'))
 }
 
 /// Shows a flat map as JSON, cut short.

@@ -31,7 +31,7 @@ pub(crate) fn load(
     let document = match loader.load(file, source.text, report) {
         Ok(document) => document,
         Err(error) => {
-            report.error(error.span, error.message);
+            report.error_with_hint(error.span, error.message, error.hint);
             return None;
         }
     };

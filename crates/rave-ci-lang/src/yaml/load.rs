@@ -2,7 +2,11 @@
 //!
 //! Files come from anyone who can push, so size, depth and the nodes that aliases multiply are bounded here.
 
-use super::events::Events;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::compose::Composer;
 use super::{Mapping, Node, Span, Value};
 use crate::Limits;
 use crate::report::Report;
@@ -14,6 +18,7 @@ pub(crate) const INVALID_FORMAT: &str = "Invalid configuration format";
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) header: Option<Mapping>,
+    /// Empty if the file has nothing but comments.
     pub(crate) content: Mapping,
 }
 
@@ -22,6 +27,21 @@ pub(crate) struct Document {
 pub(crate) struct LoadError {
     pub(crate) span: Span,
     pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl LoadError {
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            span,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
 }
 
 /// Reads files and counts their nodes against one budget.
@@ -47,53 +67,119 @@ impl<'l> Loader<'l> {
         left.is_some()
     }
 
-    /// Loads the text of file number `file`. Duplicate keys are warned of in `report`.
+    pub(super) fn too_many_nodes(&self, span: Span) -> LoadError {
+        LoadError::new(span, TOO_BIG).hint(Some(self.limits.nodes_hint()))
+    }
+
+    pub(super) fn too_deep(&self, span: Span) -> LoadError {
+        let limit = self.limits.depth;
+        let hint = format!(
+            "lists and maps are nested deeper than {limit} levels (setting `ci.limits.depth`)"
+        );
+        LoadError::new(span, TOO_BIG).hint(Some(hint))
+    }
+
+    /// Takes the text of a file from the budget of bytes.
+    fn take_text(&mut self, start: Span, text: &str) -> Result<(), LoadError> {
+        let (size, limit) = (text.len(), self.limits.file_bytes);
+        if size > limit {
+            let hint = format!(
+                "the file has {size} bytes, more than {limit} (setting `ci.limits.file_bytes`)"
+            );
+            return Err(LoadError::new(start, TOO_BIG).hint(Some(hint)));
+        }
+        self.bytes_left = self.bytes_left.checked_sub(size).ok_or_else(|| {
+            let limit = self.limits.total_bytes;
+            let hint =
+                format!("all files have more than {limit} bytes (setting `ci.limits.total_bytes`)");
+            let message = "Total size of combined CI/CD configuration is too big";
+            LoadError::new(start, message).hint(Some(hint))
+        })?;
+        Ok(())
+    }
+
+    /// Loads the text of file number `file`. What GitLab keeps silent about is warned of in `report`.
     pub(crate) fn load(
         &mut self,
         file: u32,
         text: &str,
         report: &mut Report,
     ) -> Result<Document, LoadError> {
-        let start = Span {
-            file,
-            line: 1,
-            column: 1,
-        };
-        let fail = |message: &str| LoadError {
-            span: start,
-            message: message.to_owned(),
-        };
-        if text.len() > self.limits.file_bytes {
-            return Err(fail(TOO_BIG));
-        }
-        self.bytes_left = self
-            .bytes_left
-            .checked_sub(text.len())
-            .ok_or_else(|| fail("Total size of combined CI/CD configuration is too big"))?;
+        let (line, column) = (1, 1);
+        let start = Span { file, line, column };
+        self.take_text(start, text)?;
         report.keep_text(file, text);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut events = Events::new(text, start, self, report);
-        let first = events.document()?;
-        let mapping = |node: Option<Node>| match node.map(|it| it.value) {
-            Some(Value::Mapping(mapping)) => Ok(mapping),
-            _ => Err(fail(INVALID_FORMAT)),
-        };
-        let first = mapping(first)?;
-        if first.get("spec").is_none() {
-            return Ok(Document {
-                header: None,
-                content: first,
-            });
+        let mut parts = Vec::new();
+        for (part, origin) in split(text, start) {
+            let node = Composer::new(part, origin, self, report)?.document()?;
+            parts.extend(node.filter(|it| !is_blank(&it.value)));
         }
-        match events.document()? {
-            None => Ok(Document {
-                header: None,
-                content: first,
-            }),
-            second => Ok(Document {
-                header: Some(first),
-                content: mapping(second)?,
-            }),
+        let mut documents = Vec::new();
+        for Node { value, span } in parts {
+            match value {
+                Value::Mapping(mapping) => documents.push(mapping),
+                _ => return Err(LoadError::new(span, INVALID_FORMAT)),
+            }
         }
+        let has_header = documents.len() > 1 && documents[0].get("spec").is_some();
+        let last = documents.pop();
+        let mut documents = documents.into_iter();
+        let first = documents.next();
+        Ok(match has_header {
+            true => Document {
+                header: first,
+                content: last.unwrap_or_default(),
+            },
+            false => Document {
+                header: None,
+                content: first.or(last).unwrap_or_default(),
+            },
+        })
+    }
+}
+
+/// What Ruby on Rails calls blank; such documents are not there.
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Text(text) => text.trim().is_empty(),
+        Value::Sequence(items) => items.is_empty(),
+        Value::Mapping(mapping) => mapping.is_empty(),
+        _ => false,
+    }
+}
+
+/// Splits a file into documents as GitLab does: at `---` with all white space that follows, even that of the next line.
+/// What precedes the first divider, the header and the content are three parts; more dividers are left to the parser.
+fn split(text: &str, start: Span) -> Vec<(&str, Span)> {
+    const PARTS: usize = 3;
+    static DIVIDER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?m)^---[\t\n\v\f\r ]+").expect("the pattern is valid"));
+    let mut parts = Vec::with_capacity(PARTS);
+    let mut from = 0;
+    let mut origin = start;
+    for found in DIVIDER.find_iter(text).take(PARTS - 1) {
+        parts.push((&text[from..found.start()], origin));
+        origin = advance(origin, &text[from..found.end()]);
+        from = found.end();
+    }
+    parts.push((&text[from..], origin));
+    parts
+}
+
+/// Returns the place after `text`, which begins at `from`.
+fn advance(from: Span, text: &str) -> Span {
+    let count = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+    let breaks = text.matches('\n').count();
+    let last = text.rsplit('\n').next().unwrap_or(text);
+    let column = count(last.chars().count());
+    Span {
+        file: from.file,
+        line: from.line.saturating_add(count(breaks)),
+        column: match breaks {
+            0 => from.column.saturating_add(column),
+            _ => column.saturating_add(1),
+        },
     }
 }

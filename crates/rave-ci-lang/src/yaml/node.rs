@@ -86,17 +86,16 @@ impl Node {
         }
     }
 
-    /// Returns how many nodes lie on the longest way down.
+    /// Returns how many collections lie inside each other.
     pub(crate) fn depth(&self) -> usize {
-        1 + match &self.value {
+        match &self.value {
             Value::Sequence(items) | Value::Reference(items) => {
-                items.iter().map(Node::depth).max().unwrap_or(0)
+                1 + items.iter().map(Node::depth).max().unwrap_or(0)
             }
-            Value::Mapping(mapping) => mapping
-                .iter()
-                .map(|(_, value)| value.depth())
-                .max()
-                .unwrap_or(0),
+            Value::Mapping(mapping) => {
+                let depths = mapping.iter().map(|(_, value)| value.depth());
+                1 + depths.max().unwrap_or(0)
+            }
             _ => 0,
         }
     }

@@ -21,11 +21,13 @@ static TIME: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 static SIXTY: LazyLock<Regex> =
-    LazyLock::new(|| regex(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}$"));
+    LazyLock::new(|| regex(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}(\.[0-9_]*)?$"));
 static FLOAT: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][+-][0-9]+)?$"));
 static INTEGER: LazyLock<Regex> = LazyLock::new(|| {
-    regex(r"^([-+]?)(?:0b([01_,]+)|0x([0-9a-fA-F_,]+)|0([0-7_,]+)|(0|[1-9][0-9_,]*))$")
+    regex(
+        r"^([-+]?)(?:0b([_,]*[01][01_,]*)|0x([_,]*[0-9a-fA-F][0-9a-fA-F_,]*)|0([_,]*[0-7][0-7_,]*)|(0|[1-9](?:[0-9]|,[0-9]|_[0-9])*))$",
+    )
 });
 
 fn regex(text: &str) -> Regex {
@@ -34,36 +36,52 @@ fn regex(text: &str) -> Regex {
 
 /// Resolves the text of a plain scalar.
 pub(super) fn resolve(text: &str) -> Result<Value, Refused> {
-    let first = text.as_bytes().first().copied().unwrap_or(b'~');
-    Ok(match text {
-        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
-        "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => Value::Bool(true),
-        "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
-            Value::Bool(false)
-        }
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Value::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => Value::Float(f64::NEG_INFINITY),
-        ".nan" | ".NaN" | ".NAN" => Value::Float(f64::NAN),
-        // A Ruby symbol, which prints without its colon.
-        _ if first == b':' && text.len() > 1 => {
-            Value::Text(text[1..].trim_matches(['"', '\'']).to_owned())
-        }
-        _ if first.is_ascii_digit() || matches!(first, b'+' | b'-' | b'.') => number(text)?,
+    let is = |words: &[&str]| words.iter().any(|it| it.eq_ignore_ascii_case(text));
+    Ok(match text.as_bytes().first() {
+        None => Value::Null,
+        Some(b'0'..=b'9' | b'+' | b'-' | b'.') => number(text)?,
+        Some(b':') if text.len() > 1 => Value::Text(symbol(&text[1..]).to_owned()),
+        _ if text.len() > 5 => Value::Text(text.to_owned()),
+        _ if text == "~" || is(&["null"]) => Value::Null,
+        _ if is(&["true", "yes", "on"]) => Value::Bool(true),
+        _ if is(&["false", "no", "off"]) => Value::Bool(false),
         _ => Value::Text(text.to_owned()),
     })
 }
 
+/// Ruby's symbols print without their colon and the quotes after it.
+fn symbol(text: &str) -> &str {
+    let quoted = text.chars().next().filter(|it| matches!(it, '"' | '\''));
+    let end = quoted.and_then(|quote| text.rfind(quote)).unwrap_or(0);
+    match end {
+        0 => text,
+        end => text[1..end].strip_prefix(':').unwrap_or(&text[1..end]),
+    }
+}
+
 fn number(text: &str) -> Result<Value, Refused> {
-    let plain = || text.replace([',', '_'], "");
     if DATE.is_match(text) {
         return Err(Refused::Date);
     }
     if TIME.is_match(text) {
         return Err(Refused::Time);
     }
-    let found = if SIXTY.is_match(text) {
-        base_sixty(&plain()).map(Value::Integer)
-    } else if FLOAT.is_match(text) {
+    let plain = || text.replace([',', '_'], "");
+    let (sign, unsigned) = match text.as_bytes()[0] {
+        b'-' => (-1.0, &text[1..]),
+        b'+' => (1.0, &text[1..]),
+        _ => (1.0, text),
+    };
+    let found = if unsigned.eq_ignore_ascii_case(".inf") {
+        Some(Value::Float(sign * f64::INFINITY))
+    } else if text.eq_ignore_ascii_case(".nan") {
+        Some(Value::Float(f64::NAN))
+    } else if let Some(found) = SIXTY.captures(text) {
+        match found.get(1) {
+            None => base_sixty(&plain()).map(Value::Integer),
+            Some(_) => float_of_base_sixty(&plain()).map(Value::Float),
+        }
+    } else if unsigned != "." && FLOAT.is_match(text) {
         plain().parse().ok().map(Value::Float)
     } else {
         integer(text).map(Value::Integer)
@@ -80,6 +98,14 @@ fn base_sixty(text: &str) -> Option<i128> {
         })
 }
 
+fn float_of_base_sixty(text: &str) -> Option<f64> {
+    text.split(':')
+        .zip([3600.0, 60.0, 1.0])
+        .try_fold(0.0, |total, (part, weight)| {
+            Some(total + part.parse::<f64>().ok()? * weight)
+        })
+}
+
 /// `None` also for numbers beyond 127 bits, which stay text: they only ever get printed.
 fn integer(text: &str) -> Option<i128> {
     let found = INTEGER.captures(text)?;
@@ -91,11 +117,7 @@ fn integer(text: &str) -> Option<i128> {
                     .get(group)
                     .map(|it| (it.as_str().replace([',', '_'], ""), radix))
             })?;
-    let value = if digits.is_empty() {
-        0
-    } else {
-        i128::from_str_radix(&digits, radix).ok()?
-    };
+    let value = i128::from_str_radix(&digits, radix).ok()?;
     Some(if &found[1] == "-" { -value } else { value })
 }
 
@@ -145,7 +167,8 @@ mod tests {
             |1.0e+3 -> 1000.0|007 -> 7|1.10 -> 1.1|0.10.1 -> 0.10.1|2e5 -> 2e5|190:20:30 -> 685230|0_1 -> 1
             |3.0 -> 3.0|1:60 -> 1:60|0X1F -> 0X1F|12e03 -> 12e03|12345678901234567890 -> 12345678901234567890
             |1,000 -> 1000|1.2.3 -> 1.2.3|1.5e3 -> 1.5e3|:sym -> sym|- -> -|. -> .|-.5 -> -0.5|+ -> +|1-2 -> 1-2
-            |1.0e+20 -> 1.0e+20|0.00001 -> 1.0e-05|1:2:3:4 -> 1:2:3:4|0b -> 0b|null1 -> null1|1 a -> 1 a";
+            |1__0 -> 1__0|1_ -> 1_|0_ -> 0_|yEs -> true|nULL ->|Off -> false|1:30.5 -> 5430.0|-1:30 -> -1800|::a -> :a
+            |:'a b' -> a b|: -> :|+.inf -> Infinity|+. -> +.|1.e+3 -> 1000.0|1.0e+20 -> 1.0e+20|0.00001 -> 1.0e-05|1:2:3:4 -> 1:2:3:4|0b -> 0b|null1 -> null1|1 a -> 1 a";
         for case in cases.split('|') {
             let (text, expected) = case.trim_end().split_once(" ->").unwrap();
             assert_eq!(shown(text), expected.trim(), "{text}");

@@ -31,7 +31,10 @@ fn check_file(text: &str, expected: &str) {
 fn yaml_and_root() {
     check_file(" \n", "Please provide content of .gitlab-ci.yml");
     check_file("- a", "Invalid configuration format");
-    check_file("# only a comment", "Invalid configuration format");
+    check_file(
+        "# only a comment",
+        "jobs config should contain at least one visible job",
+    );
     check_file(
         "a: [1",
         "(<unknown>): did not find expected ',' or ']' while parsing a flow sequence at line 1 column 4",
@@ -44,7 +47,7 @@ fn yaml_and_root() {
     check_file("a: 2026-01-01", "Tried to load unspecified class: Date");
     check_file(
         "a: \u{1}",
-        "(<unknown>): control characters are not allowed",
+        "(<unknown>): control characters are not allowed at line 1 column 1",
     );
     check_file(
         ".a: {script: x}",
@@ -778,7 +781,7 @@ fn includes() {
     let comments = Commit::default().with("c.yml", "# x\n");
     assert_eq!(
         errors_in("include: c.yml", &comments),
-        "c.yml:1:1: Included file `c.yml` does not have valid YAML syntax!"
+        ".gitlab-ci.yml:1:10: Included file `c.yml` does not have valid YAML syntax!"
     );
     let mut event = push();
     event.project_variables = vec![Variable {

@@ -116,13 +116,6 @@ fn a_file_of_errors_gives_a_bounded_list() {
     assert_eq!(errors(&text).lines().count(), 100);
 }
 
-#[test]
-fn what_the_parser_gives_up_on_is_an_error() {
-    assert!(
-        errors("a: [!tag, x]").contains("(<unknown>): could not be read after line 1 column 5")
-    );
-}
-
 fn survives(text: &str) {
     let commit = Commit::default().with("x.yml", "c: {script: y}");
     if let Err(errors) = compile(

@@ -147,7 +147,7 @@ fn a_header_is_noticed_and_a_later_document_ignored() {
     assert_eq!(compiled.notices.len(), 1);
     assert_eq!(summary(&plan_of(compiled)), r#"test: a ["x"]"#);
     assert_eq!(
-        summary(&plan("a: {script: x}\n---\n[broken")),
+        summary(&plan("a: {script: x}\n---\nb: {script: y}")),
         r#"test: a ["x"]"#
     );
 }
