@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod diagnostic;
+mod diff;
 mod duration;
 mod entry;
 mod event;
@@ -23,6 +24,7 @@ mod slug;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Place, Severity};
+pub use diff::{JobDiff, KeyDiff, PlanDiff};
 pub use duration::{NotADuration, parse_duration};
 pub use event::{
     EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, Requester,

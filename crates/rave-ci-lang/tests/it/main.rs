@@ -1,6 +1,7 @@
 //! Whole files through the public interface.
 
 mod bridges;
+mod differences;
 mod errors;
 mod explaining;
 mod hostile;

@@ -4,13 +4,17 @@
 
 mod arguments;
 mod env_file;
+mod explain;
 mod git;
+mod graph;
 mod lint;
 mod list;
 mod occasion;
+mod plan;
 mod remote;
 mod run;
 mod session;
+mod show;
 mod tree;
 
 use std::process::ExitCode;
@@ -35,6 +39,21 @@ Examples:
   rave ci lint --json"
     )]
     Lint(PlanArgs),
+    /// Print the file with everything merged into it
+    #[command(after_help = "Includes, parents, references and aliases are filled in.
+
+Examples:
+  rave ci show
+  rave ci show --offline --project team/templates=../templates")]
+    Show(PlanArgs),
+    /// Say why a job is in the pipeline or is not, and where its keys and variables come from
+    #[command(after_help = "Values of secret variables are not shown.
+
+Examples:
+  rave ci explain test
+  rave ci explain deploy --event tag --ref v1.2
+  rave ci explain 'build: [linux]' --changes src/main.rs --json")]
+    Explain(explain::ExplainArgs),
     /// List the jobs that an event gets
     #[command(after_help = "Examples:
   rave ci list
@@ -69,14 +88,32 @@ Examples:
   rave ci watch test lint --log"
     )]
     Watch(Box<run::RunArgs>),
+    /// Draw stages, and what each job waits for
+    #[command(after_help = "Examples:
+  rave ci graph
+  rave ci graph --event mr --mermaid > pipeline.mmd
+  rave ci graph --json")]
+    Graph(graph::GraphArgs),
+    /// Plan the pipeline of an event, or compare it with that of another commit
+    #[command(after_help = "Examples:
+  rave ci plan
+  rave ci plan --event mr --source topic --target main
+  rave ci plan --event push --ref main --changes docs/index.md --changes src/lib.rs
+  rave ci plan --diff main       what the working tree adds and drops, for the same event
+  rave ci plan --json            everything that a server would store")]
+    Plan(plan::PlanCommandArgs),
 }
 
 /// Runs a command.
 pub(crate) fn run(command: &CiCommand) -> anyhow::Result<ExitCode> {
     match command {
         CiCommand::Lint(args) => lint::run(args),
+        CiCommand::Show(args) => show::run(args),
+        CiCommand::Explain(args) => explain::run(args),
         CiCommand::List(args) => list::run(args),
         CiCommand::Run(args) => run::run(args),
         CiCommand::Watch(args) => run::watch(args),
+        CiCommand::Graph(args) => graph::run(args),
+        CiCommand::Plan(args) => plan::run(args),
     }
 }

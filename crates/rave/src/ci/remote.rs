@@ -17,7 +17,7 @@ const PARALLEL: usize = 8;
 type Answer = Result<String, RemoteError>;
 
 /// Fetches each URL at most once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fetcher {
     directory: Option<PathBuf>,
     offline: bool,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, SourceFile};
+use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, Linted, SourceFile, Tree as _};
 
 use super::arguments::{EventArgs, PlaceArgs};
 use super::env_file;
@@ -99,6 +99,46 @@ impl Session {
             &self.tree,
             &self.limits,
         )
+    }
+
+    /// Compiles the file, and also returns it merged.
+    pub(crate) fn lint(&self) -> Linted {
+        rave_ci_lang::lint(
+            &self.source(),
+            &self.occasion.context,
+            &self.tree,
+            &self.limits,
+        )
+    }
+
+    /// Compiles the file as it was at a commit, for the same event. `None`: there was none.
+    ///
+    /// # Errors
+    /// When there is no such commit.
+    pub(crate) fn compile_at(
+        &self,
+        reference: &str,
+    ) -> anyhow::Result<Option<Result<Compiled, Diagnostics>>> {
+        let commit = self.git.as_ref().and_then(|it| it.commit_of(reference));
+        let commit = commit.ok_or_else(|| {
+            let hint = "name a branch, a tag or a commit of this repository";
+            hinted(format!("there is no commit {reference}"), hint, None)
+        })?;
+        let tree = self.tree.at(commit);
+        let Some(text) = tree.read(&self.file) else {
+            return Ok(None);
+        };
+        let source = SourceFile {
+            path: &self.file,
+            text: &text,
+        };
+        let context = &self.occasion.context;
+        Ok(Some(rave_ci_lang::compile(
+            &source,
+            context,
+            &tree,
+            &self.limits,
+        )))
     }
 
     /// Returns the failure of a file that is not valid: all that is wrong, and what to do about files that are elsewhere.

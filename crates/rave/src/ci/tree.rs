@@ -32,6 +32,8 @@ pub(crate) enum Changes {
 pub(crate) struct WorkingTree {
     git: Option<Git>,
     root: PathBuf,
+    /// Files are those of this commit, not those on disk.
+    commit: Option<String>,
     changes: Changes,
     /// Directories of other projects by path; the project's own is among them.
     projects: Vec<(String, PathBuf)>,
@@ -51,9 +53,23 @@ impl WorkingTree {
         Self {
             git,
             root: root.to_owned(),
+            commit: None,
             changes,
             projects,
             fetcher,
+            missing: RefCell::default(),
+        }
+    }
+
+    /// Returns the tree as it was at a commit. What the event changes stays the same.
+    pub(crate) fn at(&self, commit: String) -> Self {
+        Self {
+            git: self.git.clone(),
+            root: self.root.clone(),
+            commit: Some(commit),
+            changes: self.changes.clone(),
+            projects: self.projects.clone(),
+            fetcher: self.fetcher.clone(),
             missing: RefCell::default(),
         }
     }
@@ -77,10 +93,16 @@ impl WorkingTree {
 
 impl Tree for WorkingTree {
     fn read(&self, path: &str) -> Option<String> {
-        read_below(&self.root, path)
+        match (&self.commit, &self.git) {
+            (Some(commit), Some(git)) => read_at_commit(git, commit, path),
+            _ => read_below(&self.root, path),
+        }
     }
 
     fn files(&self) -> Vec<String> {
+        if let (Some(commit), Some(git)) = (&self.commit, &self.git) {
+            return git.files_at(commit).unwrap_or_default();
+        }
         files_below(&self.root, self.git.as_ref())
     }
 
@@ -131,8 +153,7 @@ impl Tree for WorkingTree {
         if at.sha == UNCOMMITTED {
             return read_below(directory, path);
         }
-        let bytes = Git::new(directory).file_at(&at.sha, checked(path)?)?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        read_at_commit(&Git::new(directory), &at.sha, path)
     }
 
     fn files_at(&self, at: &Foreign) -> Vec<String> {
@@ -199,6 +220,11 @@ fn checked(path: &str) -> Option<&str> {
     let mut parts = Path::new(path).components();
     let inside = parts.all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
     (inside && !path.is_empty()).then_some(path)
+}
+
+fn read_at_commit(git: &Git, commit: &str, path: &str) -> Option<String> {
+    let bytes = git.file_at(commit, checked(path)?)?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Reads a file below a directory. Links that lead out of it are not followed, since no server would either.

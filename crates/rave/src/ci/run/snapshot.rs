@@ -237,7 +237,13 @@ impl Camera {
     fn head(&self) -> Option<Head> {
         let format = "--format=%H%x00%T%x00%an%x00%ae%x00%ad%x00%cn%x00%ce%x00%cd%x00%B";
         let shown = self
-            .plain(&["log", "-1", "--no-show-signature", "--date=format:@%s %z", format])
+            .plain(&[
+                "log",
+                "-1",
+                "--no-show-signature",
+                "--date=format:@%s %z",
+                format,
+            ])
             .ok()?;
         let mut fields = shown.splitn(9, '\0').map(str::to_owned);
         let mut field = || fields.next().unwrap_or_default();
@@ -408,9 +414,14 @@ mod tests {
     }
 
     fn files(camera: &Camera, snapshot: &Snapshot) -> String {
-        let list =
-            output(camera.copying(&["ls-tree", "-r", "--full-tree", "--name-only", snapshot.commit.as_str()]))
-                .unwrap();
+        let list = output(camera.copying(&[
+            "ls-tree",
+            "-r",
+            "--full-tree",
+            "--name-only",
+            snapshot.commit.as_str(),
+        ]))
+        .unwrap();
         list.lines().collect::<Vec<_>>().join(" ")
     }
 
