@@ -113,7 +113,7 @@ pub trait Tree {
 }
 
 /// A project and commit that [`Tree::open`] found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Foreign {
     /// Full path of the project.
     pub project: String,

@@ -15,7 +15,6 @@ const CLAUSES: usize = 200;
 
 /// Where a file is, and with it the files beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "only files of the commit are included yet")]
 pub(crate) enum Place {
     /// The commit of the pipeline.
     Commit,

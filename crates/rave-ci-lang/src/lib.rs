@@ -75,7 +75,7 @@ pub fn lint(
     let merged_yaml = merged.as_ref().map(yaml::emit);
     let outcome = merged.and_then(|it| planned(&it, &facts, &mut report));
     Linted {
-        includes: report.included(),
+        includes: std::mem::take(&mut report.includes),
         compiled: report.finish(outcome),
         merged_yaml,
     }

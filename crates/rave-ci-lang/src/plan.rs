@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, Diagnostics, InputValue, Place, Variable};
+use crate::{Diagnostic, Diagnostics, Foreign, InputValue, Place, Variable};
 
 /// A file that compiled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,13 +25,25 @@ pub struct Linted {
     pub includes: Vec<Included>,
 }
 
-/// An included file.
+/// An included file. Values of masked variables are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Included {
+    /// `local`, `file` (of a project), `remote`, `template`, `artifact` or `component`.
+    pub kind: String,
+    /// How the `include` names it.
+    pub location: String,
     /// Its path or address, as messages show it.
     pub file: String,
     /// The place that names it.
     pub at: Place,
+    /// Where the including file is, unless at the commit.
+    pub context: Option<Foreign>,
+    /// Where the file is, if that is another project.
+    pub project: Option<Foreign>,
+    /// The reference under which a project was asked for.
+    pub reference: Option<String>,
+    /// The job whose artifact it is.
+    pub job: Option<String>,
 }
 
 /// What a valid file means for this event.

@@ -31,6 +31,10 @@ pub(crate) struct Report {
     pub(crate) patterns: Rc<Patterns>,
     /// Unquoted text that means something else than it says, such as `1.10`, by place.
     readings: HashMap<Span, Box<str>>,
+    /// Files that were included, in order.
+    pub(crate) includes: Vec<Included>,
+    /// What opens each error for now: the name of the included file that is being read.
+    prefix: String,
     /// Places already spoken of: `extends` brings one place into many jobs.
     seen: HashSet<(Span, String)>,
 }
@@ -84,19 +88,6 @@ impl Report {
         self.files.iter().map(|it| (it.path.as_str(), &*it.text))
     }
 
-    /// Returns the included files and where they are named.
-    pub(crate) fn included(&self) -> Vec<Included> {
-        let included = self.files.iter();
-        included
-            .filter_map(|it| {
-                Some(Included {
-                    file: it.path.clone(),
-                    at: self.place(it.included_at?),
-                })
-            })
-            .collect()
-    }
-
     pub(crate) fn place(&self, span: Span) -> Place {
         Place {
             file: self.path(span).to_owned(),
@@ -123,9 +114,15 @@ impl Report {
         hint: Option<String>,
     ) {
         if self.errors.len() < MAX_ERRORS {
-            let diagnostic = self.diagnostic(Severity::Error, span, message.into(), hint);
+            let message = format!("{}{}", self.prefix, message.into());
+            let diagnostic = self.diagnostic(Severity::Error, span, message, hint);
             self.errors.push(diagnostic);
         }
+    }
+
+    /// Sets what opens each error from now on. Returns what did so far.
+    pub(crate) fn set_prefix(&mut self, prefix: String) -> String {
+        std::mem::replace(&mut self.prefix, prefix)
     }
 
     /// Reports an error of a keyword. GitLab prints those in lower case, names of jobs included.

@@ -15,8 +15,7 @@ const MAX_TOKENS: usize = 100;
 pub(super) enum Token {
     Open,
     Close,
-    /// An input of the header: known only while the header is read, so absent here.
-    Input,
+    Input(String),
     Variable(String),
     Text(String),
     Pattern(Pattern),
@@ -32,7 +31,7 @@ pub(super) type Located = (usize, Token);
 static LEXEMES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"\A(?:(?<paren>[()])",
-        r"|(?<input>\$\[\[\s*inputs\.[A-Za-z0-9_-]+\s*\]\])",
+        r"|(?<input>\$\[\[\s*inputs\.(?<name>[A-Za-z0-9_-]+)\s*\]\])",
         r"|\$(?<variable>[A-Za-z0-9_]+)",
         r#"|"(?<double>[^"]*)"|'(?<single>[^']*)'"#,
         r"|(?<pattern>/(?:[^/]|\\/)+[^\\]/[ismU]*)",
@@ -67,6 +66,8 @@ fn token(found: &regex::Captures<'_>, patterns: &Patterns) -> Option<Token> {
     let group = |name| found.name(name).map(|it| it.as_str());
     Some(if let Some(name) = group("variable") {
         Token::Variable(name.to_owned())
+    } else if let Some(name) = group("name") {
+        Token::Input(name.to_owned())
     } else if let Some(text) = group("double").or(group("single")) {
         Token::Text(text.to_owned())
     } else if let Some(pattern) = group("pattern") {
@@ -84,8 +85,7 @@ fn token(found: &regex::Captures<'_>, patterns: &Patterns) -> Option<Token> {
             "!~" => Token::Operator(Operator::MatchesNot),
             "&&" => Token::Operator(Operator::And),
             "||" => Token::Operator(Operator::Or),
-            "!" => Token::Not,
-            _ => Token::Input,
+            _ => Token::Not,
         }
     })
 }

@@ -8,8 +8,7 @@ mod parser;
 mod pattern;
 
 use self::parser::Operator;
-use self::pattern::Pattern;
-pub(crate) use self::pattern::Patterns;
+pub(crate) use self::pattern::{Pattern, Patterns};
 
 /// The text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +23,8 @@ pub(crate) struct InvalidExpression {
 pub(crate) enum Expression {
     Value(Value),
     Variable(String),
+    /// An input of the header, which has a value only there: see [`Expression::with_inputs`].
+    Input(String),
     Pattern(Pattern),
     Not(Box<Expression>),
     Binary(Operator, Box<Expression>, Box<Expression>),
@@ -55,7 +56,7 @@ impl Expression {
                 names.extend(right.variables());
                 names
             }
-            Self::Value(_) | Self::Pattern(_) => Vec::new(),
+            Self::Value(_) | Self::Pattern(_) | Self::Input(_) => Vec::new(),
         }
     }
 
@@ -64,12 +65,36 @@ impl Expression {
         !self.evaluate(variables, patterns).is_blank()
     }
 
+    /// Returns the expression with the values of inputs in it.
+    pub(crate) fn with_inputs(&self, find: &dyn Fn(&str) -> Value) -> Self {
+        let boxed = |it: &Self| Box::new(it.with_inputs(find));
+        match self {
+            Self::Input(name) => Self::Value(find(name)),
+            Self::Not(inner) => Self::Not(boxed(inner)),
+            Self::Binary(operator, left, right) => {
+                Self::Binary(*operator, boxed(left), boxed(right))
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Returns the names of the inputs that the expression asks for.
+    pub(crate) fn inputs(&self) -> Vec<&str> {
+        match self {
+            Self::Input(name) => vec![name],
+            Self::Not(inner) => inner.inputs(),
+            Self::Binary(_, left, right) => [left.inputs(), right.inputs()].concat(),
+            _ => Vec::new(),
+        }
+    }
+
     fn evaluate<'a>(&self, variables: Lookup<'_, 'a>, patterns: &Patterns) -> Value {
         match self {
             Self::Value(value) => value.clone(),
             Self::Variable(name) => {
                 variables(name).map_or(Value::Null, |it| Value::Text(it.to_owned()))
             }
+            Self::Input(_) => Value::Null,
             // The parser lets patterns stand only where `matches` reads them.
             Self::Pattern(_) => Value::Null,
             Self::Not(inner) => Value::Bool(inner.evaluate(variables, patterns).is_blank()),

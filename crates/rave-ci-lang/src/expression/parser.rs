@@ -86,7 +86,8 @@ impl Parser<'_> {
             }
             Some(Token::Variable(name)) => Ok(Expression::Variable(name)),
             Some(Token::Text(text)) => Ok(Expression::Value(Value::Text(text))),
-            Some(Token::Null | Token::Input) => Ok(Expression::Value(Value::Null)),
+            Some(Token::Input(name)) => Ok(Expression::Input(name)),
+            Some(Token::Null) => Ok(Expression::Value(Value::Null)),
             Some(Token::Bool(value)) => Ok(Expression::Value(Value::Bool(value))),
             // A pattern has a meaning only to the right of `=~`.
             Some(Token::Pattern(_) | Token::Close | Token::Operator(_)) | None => Err(invalid),

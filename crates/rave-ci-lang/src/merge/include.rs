@@ -1,282 +1,399 @@
-//! `include`: files of the same commit, merged below the including one. Other kinds of files are not fetched yet.
+//! `include`: files merged below the including one, each with its own header, inputs and includes.
 
 use super::deep_merge;
-use crate::entry::Clauses;
-use crate::entry::check::unknown_keys;
-use crate::expand::{Unknown, expand_with};
+use super::entry::{Entries, List, Request, Source};
+use super::header::{self, Spec};
+use super::input::InputSpec;
+use super::interpolate::{Context, interpolate};
+use super::location::Location;
+use super::source::{Fetched, Fetcher};
 use crate::facts::{Facts, Place};
-use crate::report::Report;
+use crate::report::{Report, did_you_mean};
 use crate::scope::Scope;
-use crate::yaml::{Loader, Mapping, Node, Span, Value};
+use crate::yaml::{Document, Key, KeyKind, Loader, Mapping, Node, Span, Value};
+use crate::{EventContext, Included, Requester, Variable};
 
-const KINDS: [&str; 6] = [
-    "local",
-    "project",
-    "remote",
-    "template",
-    "artifact",
-    "component",
-];
-const KEYS: [&str; 13] = [
-    "local",
-    "project",
-    "remote",
-    "template",
-    "artifact",
-    "component",
-    "inputs",
-    "rules",
-    "file",
-    "ref",
-    "integrity",
-    "cache",
-    "job",
-];
-
-/// Returns `content` on top of everything that it includes.
-pub(super) fn expand(
-    content: Mapping,
-    facts: &Facts<'_>,
-    loader: &mut Loader<'_>,
-    report: &mut Report,
-) -> Option<Mapping> {
-    Includer {
-        facts,
-        loader,
-        report,
-        files: 0,
-    }
-    .expand(content)
-}
-
-struct Includer<'a, 'l> {
+pub(super) struct Includer<'a, 'l> {
     facts: &'a Facts<'a>,
-    loader: &'a mut Loader<'l>,
-    report: &'a mut Report,
+    loader: &'l mut Loader<'a>,
+    report: &'l mut Report,
+    /// What files of other servers know of the event.
+    nothing: &'a EventContext,
     /// Files included so far; the limit on them also ends circles.
-    files: usize,
+    count: usize,
+    /// Those that are local to somewhere.
+    locals: Vec<(Place, String)>,
 }
 
-impl Includer<'_, '_> {
-    fn expand(&mut self, content: Mapping) -> Option<Mapping> {
+impl<'a, 'l> Includer<'a, 'l> {
+    pub(super) fn new(
+        facts: &'a Facts<'a>,
+        nothing: &'a EventContext,
+        loader: &'l mut Loader<'a>,
+        report: &'l mut Report,
+    ) -> Self {
+        Self {
+            facts,
+            loader,
+            report,
+            nothing,
+            count: 0,
+            locals: Vec::new(),
+        }
+    }
+
+    /// Fills a file in and lays it on top of everything that it includes. `None` after an error.
+    ///
+    /// `inputs` are given at `given_at`; `outer` is where the including file is, whose variables the file may use.
+    pub(super) fn document(
+        &mut self,
+        document: Document,
+        inputs: Mapping,
+        given_at: Option<Span>,
+        outer: &Location,
+        at: &Location,
+    ) -> Option<Mapping> {
+        let Some(header) = document.header else {
+            if let Some((key, _)) = inputs.iter().next() {
+                let span = given_at.unwrap_or(key.span);
+                let message = "Given inputs not defined in the `spec` section of the included configuration file";
+                self.report.error(span, message);
+                return None;
+            }
+            return Some(document.content);
+        };
+        let spec = header::read(&header, self.report)?;
+        let data = self.data(spec, &inputs, given_at, at)?;
+        let event = self.event_for(outer);
+        let layers = [
+            &event.predefined,
+            &event.project_variables,
+            &event.pipeline_variables,
+        ];
+        let variable = |name: &str| -> Option<&Variable> {
+            let layers = layers.iter().rev();
+            layers
+                .flat_map(|it| it.iter().rev())
+                .find(|it| it.key == name)
+        };
+        let context = Context {
+            data,
+            variable: &variable,
+        };
+        interpolate(document.content, &context, self.loader, self.report)
+    }
+
+    /// Returns what blocks may ask for: the maps `inputs` and `component`.
+    fn data(
+        &mut self,
+        spec: Spec<'_>,
+        given: &Mapping,
+        given_at: Option<Span>,
+        at: &Location,
+    ) -> Option<Node> {
+        let mut specs = match spec.include {
+            Some(node) => self.included_inputs(node, at)?,
+            None => Vec::new(),
+        };
+        specs.extend(spec.inputs);
+        self.no_duplicates(&specs, given_at)?;
+        let inputs = self.values(&specs, given, given_at)?;
+        let mut component = Mapping::default();
+        for name in spec.component {
+            let Some(known) = &at.component else { break };
+            let text = match name.as_str() {
+                "name" => &known.name,
+                "sha" => &known.sha,
+                "version" => &known.version,
+                _ => &known.reference,
+            };
+            component.insert(key(&name), text_node(text));
+        }
+        let map = |map| Node {
+            value: Value::Mapping(map),
+            span: Span::default(),
+        };
+        let data = [
+            (key("inputs"), map(inputs)),
+            (key("component"), map(component)),
+        ];
+        Some(map(data.into_iter().collect()))
+    }
+
+    fn no_duplicates(&mut self, specs: &[InputSpec], given_at: Option<Span>) -> Option<()> {
+        let mut seen = std::collections::HashSet::new();
+        let mut twice: Vec<&str> = Vec::new();
+        for spec in specs {
+            if !seen.insert(&spec.name) && !twice.contains(&spec.name.as_str()) {
+                twice.push(&spec.name);
+            }
+        }
+        let [first, ..] = twice[..] else {
+            return Some(());
+        };
+        let last = specs.iter().rfind(|it| it.name == first);
+        let span = last.map(|it| it.span).or(given_at).unwrap_or_default();
+        let message = format!(
+            "Duplicate input keys found: {}. Input keys must be unique across all included files and inline specifications.",
+            twice.join(", ")
+        );
+        self.report.error(span, message);
+        None
+    }
+
+    /// Decides the values of all inputs. `None` after errors.
+    fn values(
+        &mut self,
+        specs: &[InputSpec],
+        given: &Mapping,
+        given_at: Option<Span>,
+    ) -> Option<Mapping> {
+        let before = self.report.error_count();
+        let unknown: Vec<&Key> = given
+            .iter()
+            .map(|it| &it.0)
+            .filter(|key| !specs.iter().any(|it| it.name == key.text))
+            .collect();
+        if let [first, ..] = unknown[..] {
+            let names: Vec<&str> = unknown.iter().take(20).map(|it| it.text.as_str()).collect();
+            let message = format!("unknown input arguments: {}", names.join(", "));
+            let hint = did_you_mean(&first.text, specs.iter().map(|it| it.name.as_str()));
+            self.report.error_with_hint(first.span, message, hint);
+        }
+        let mut values = Mapping::default();
+        let patterns = self.report.patterns.clone();
+        for spec in specs {
+            let known = |name: &str| values.get(name).or_else(|| given.get(name));
+            match spec.resolve(given.get(&spec.name), &known, &patterns) {
+                Ok(value) => {
+                    let key = Key {
+                        text: spec.name.clone(),
+                        kind: KeyKind::Text,
+                        span: spec.span,
+                    };
+                    values.insert(key, value);
+                }
+                Err(errors) => {
+                    for (span, message) in errors {
+                        let span = span.or(given_at).unwrap_or(spec.span);
+                        self.report.error(span, message);
+                    }
+                }
+            }
+        }
+        (self.report.error_count() == before).then_some(values)
+    }
+
+    /// Reads the inputs that `spec:include` brings in.
+    fn included_inputs(&mut self, include: &Node, at: &Location) -> Option<Vec<InputSpec>> {
+        let requests = self.requests(List::Header, include, at)?;
+        let mut specs = Vec::new();
+        for request in &requests {
+            let fetched = self.fetch(request, at)?;
+            let (document, shown) =
+                self.load(request, fetched.text, &fetched.name, fetched.shown)?;
+            let unknown: Vec<String> = document
+                .content
+                .iter()
+                .filter(|it| it.0.text != "inputs")
+                .map(|it| format!(":{}", it.0.text))
+                .collect();
+            if !unknown.is_empty() {
+                let message = format!(
+                    "Header include file `{shown}` contains unknown keys: [{}]",
+                    unknown.join(", ")
+                );
+                self.report.error(request.span, message);
+                return None;
+            }
+            if let Some(node) = document.content.given("inputs") {
+                let before = self.report.error_count();
+                let outer = self.report.set_prefix(format!("`{shown}`: "));
+                specs.extend(header::inputs(node, self.report));
+                self.report.set_prefix(outer);
+                if self.report.error_count() != before {
+                    return None;
+                }
+            }
+        }
+        Some(specs)
+    }
+
+    /// Returns `content` on top of everything that it includes. `None` after an error.
+    pub(super) fn expand(&mut self, content: Mapping, at: &Location) -> Option<Mapping> {
         let Some(include) = content.get("include").cloned() else {
             return Some(content);
         };
+        let requests = self.requests(List::Include, &include, at)?;
         let mut merged = Mapping::default();
-        let items = match include.value {
-            Value::Null => Vec::new(),
-            Value::Sequence(items) => items,
-            _ => vec![include],
-        };
-        for item in &items {
-            for included in self.item(item)? {
-                deep_merge(&mut merged, included);
-            }
+        for request in &requests {
+            deep_merge(&mut merged, self.file(request, at)?);
         }
         deep_merge(&mut merged, content.without("include"));
         Some(merged)
     }
 
-    /// Loads what one entry of the list names: several files if it has wildcards, none if its rules say so.
-    fn item(&mut self, item: &Node) -> Option<Vec<Mapping>> {
-        let local = match &item.value {
-            Value::Text(name) if name.starts_with("http://") || name.starts_with("https://") => {
-                return self.left_out(item, "remote");
-            }
-            Value::Text(name) => name,
-            Value::Mapping(mapping) => match self.local_of(item, mapping)? {
-                Some(name) => name,
-                None => return Some(Vec::new()),
-            },
-            _ => {
-                self.report
-                    .error(item.span, "Each include must be a hash or a string");
+    fn requests(&mut self, list: List, include: &Node, at: &Location) -> Option<Vec<Request>> {
+        let event = self.event_for(at);
+        let scope = Scope::new(&[], &[], event);
+        let masked = self.facts.event;
+        let requests = Entries {
+            list,
+            facts: self.facts,
+            scope: &scope,
+            at,
+            included: &self.locals,
+            report: self.report,
+            mask: &|text| mask(text, masked),
+        }
+        .read(include)?;
+        for request in &requests {
+            self.count += 1;
+            let limit = self.facts.limits.includes;
+            if self.count > limit {
+                let message = format!("Maximum of {limit} nested includes are allowed!");
+                self.report.error(request.span, message);
                 return None;
             }
-        };
-        let scope = Scope::new(&[], &[], self.facts.event);
-        let name = expand_with(local, Unknown::Empty, |name| scope.find(name));
-        let path = name.strip_prefix('/').unwrap_or(&name);
-        if !path.contains('*') {
-            return Some(vec![self.file(item, path)?]);
+            if let Source::Local(path) = &request.source {
+                let path = path.trim_start_matches('/').to_owned();
+                self.locals.push((at.place.clone(), path));
+            }
         }
-        let paths = self.facts.matching_wildcard(path, &Place::Commit);
-        paths.iter().map(|it| self.file(item, it)).collect()
+        self.fetcher(at, |it| it.prefetch(&requests));
+        Some(requests)
     }
 
-    /// Returns the name of a local file. `Some(None)`: nothing is to be included.
-    fn local_of<'a>(&mut self, item: &Node, mapping: &'a Mapping) -> Option<Option<&'a str>> {
-        let kinds: Vec<&str> = KINDS
-            .into_iter()
-            .filter(|it| mapping.get(it).is_some())
-            .collect();
-        let listed = KINDS.map(|it| format!("`{it}`")).join(", ");
-        let kind = match kinds[..] {
-            [kind] => kind,
-            [] => {
-                let shown = json(item);
-                let text = format!(
-                    "`{shown}` does not have a valid subkey for include. Valid subkeys are: {listed}"
-                );
-                self.report.error(item.span, text);
-                return None;
-            }
-            _ => {
-                self.report.error(
-                    item.span,
-                    format!("Each include must use only one of: {listed}"),
-                );
-                return None;
-            }
-        };
-        unknown_keys(mapping, "include:include", &KEYS, self.report);
-        if !self.rules_hold(mapping)? {
-            return Some(None);
-        }
-        if kind != "local" {
-            return self.left_out(item, kind).map(|_| None);
-        }
-        if let Some(inputs) = mapping.given("inputs") {
-            self.report
-                .unsupported(inputs.span, "include:inputs", "the file gets no inputs");
-        }
-        match mapping.get("local").and_then(Node::as_text) {
-            Some(name) => Some(Some(name)),
-            None => {
-                self.report
-                    .error(item.span, "Each include must be a hash or a string");
-                None
-            }
-        }
-    }
-
-    fn left_out(&mut self, item: &Node, kind: &str) -> Option<Vec<Mapping>> {
-        self.report.unsupported(
-            item.span,
-            &format!("include:{kind}"),
-            "the file is left out",
-        );
-        Some(Vec::new())
-    }
-
-    /// Decides `include:rules`. `None` after an error.
-    fn rules_hold(&mut self, mapping: &Mapping) -> Option<bool> {
-        let Some(rules) = mapping.given("rules") else {
-            return Some(true);
-        };
-        let Some(rules) = rules.as_sequence() else {
-            self.report
-                .error(rules.span, "include:rules config should be an array");
-            return None;
-        };
-        for rule in rules {
-            let Some(rule_map) = rule.as_mapping() else {
-                self.report
-                    .error(rule.span, "include:rule config should be a hash");
-                return None;
-            };
-            unknown_keys(
-                rule_map,
-                "include:rule",
-                &["if", "changes", "exists", "when"],
-                self.report,
-            );
-            let clauses = Clauses::read(rule_map, "include:rule", self.report);
-            let when = rule_map.given("when");
-            let never = match when
-                .map(|it| it.scalar_text().unwrap_or_default())
-                .as_deref()
-            {
-                None | Some("always") => false,
-                Some("never") => true,
-                Some(other) => {
-                    self.report.error(
-                        rule.span,
-                        format!("include:rule when unknown value: {other}"),
-                    );
-                    return None;
-                }
-            };
-            if self.report.has_errors() {
-                return None;
-            }
-            if clauses.hold(&Scope::new(&[], &[], self.facts.event), self.facts) {
-                return Some(!never);
-            }
-        }
-        Some(false)
-    }
-
-    /// Returns a path for people to read: values of masked variables may be part of it.
-    fn shown(&self, path: &str) -> String {
-        let event = self.facts.event;
-        let variables = event
-            .predefined
-            .iter()
-            .chain(&event.project_variables)
-            .chain(&event.pipeline_variables);
-        let masked = variables.filter(|it| it.masked && !it.value.is_empty());
-        masked.fold(path.to_owned(), |path, it| {
-            path.replace(&it.value, "[MASKED]")
+    fn fetcher<T>(&self, at: &Location, work: impl FnOnce(Fetcher<'_, '_>) -> T) -> T {
+        work(Fetcher {
+            facts: self.facts,
+            at,
+            mask: &|text| mask(text, self.facts.event),
         })
     }
 
-    fn file(&mut self, item: &Node, path: &str) -> Option<Mapping> {
-        self.files += 1;
-        let limit = self.facts.limits.includes;
-        let shown = self.shown(path);
-        let problem = if self.files > limit {
-            format!("Maximum of {limit} nested includes are allowed!")
-        } else if !path.ends_with(".yml") && !path.ends_with(".yaml") {
-            format!("Included file `{shown}` does not have YAML extension!")
-        } else {
-            match self.facts.tree.read(path) {
-                None => format!("Local file `{shown}` does not exist!"),
-                Some(text) if text.trim().is_empty() => format!("Local file `{shown}` is empty!"),
-                Some(text) => return self.text(item.span, &shown, &text),
-            }
-        };
-        self.report.error(item.span, problem);
-        None
+    fn event_for(&self, at: &Location) -> &'a EventContext {
+        match at.requester {
+            Requester::User => self.facts.event,
+            Requester::Anyone => self.nothing,
+        }
     }
 
-    fn text(&mut self, at: Span, path: &str, text: &str) -> Option<Mapping> {
-        let file = self.report.add_file(path, Some(at));
-        match self.loader.load(file, text, self.report) {
-            Ok(document) if document.content.is_empty() => {
-                let message = format!("Included file `{path}` does not have valid YAML syntax!");
-                self.report.error(at, message);
+    fn fetch(&mut self, request: &Request, at: &Location) -> Option<Fetched> {
+        match self.fetcher(at, |it| it.fetch(request)) {
+            Ok(fetched) => Some(fetched),
+            Err(message) => {
+                self.report.error(request.span, message);
                 None
             }
-            Ok(document) => {
-                if let Some((key, _)) = document.header.as_ref().and_then(|it| it.entry("spec")) {
-                    self.report
-                        .unsupported(key.span, "spec", "`$[[ inputs.NAME ]]` stays as text");
-                }
-                self.expand(document.content)
-            }
+        }
+    }
+
+    /// Loads a file that was found. Returns it with the name that messages give it.
+    fn load(
+        &mut self,
+        request: &Request,
+        text: String,
+        name: &str,
+        shown: String,
+    ) -> Option<(Document, String)> {
+        let file = self.report.add_file(name, Some(request.span));
+        match self.loader.load(file, &text, self.report) {
+            Ok(document) => Some((document, shown)),
             Err(error) => {
-                let message = format!("`{path}`: {}", error.message);
+                let message = format!("`{shown}`: {}", error.message);
                 self.report.error_with_hint(error.span, message, error.hint);
                 None
             }
         }
     }
+
+    /// Includes a file, with all that it includes itself.
+    fn file(&mut self, request: &Request, outer: &Location) -> Option<Mapping> {
+        let Fetched {
+            text,
+            location,
+            shown,
+            name,
+            origin,
+        } = self.fetch(request, outer)?;
+        let included = Included {
+            kind: origin.kind.to_owned(),
+            location: shown.clone(),
+            file: name.clone(),
+            at: self.report.place(request.span),
+            context: match &outer.place {
+                Place::Foreign(foreign) => Some(foreign.clone()),
+                Place::Commit | Place::Nowhere => None,
+            },
+            project: origin.project,
+            reference: origin.reference,
+            job: origin.job,
+        };
+        self.report.includes.push(included);
+        let (document, shown) = self.load(request, text, &name, shown)?;
+        if matches!(request.source, Source::Component(_)) && includes_inputs(&document) {
+            let message = format!(
+                "Component `{shown}` cannot use `spec:include`. This keyword is not supported in components"
+            );
+            self.report.error(request.span, message);
+            return None;
+        }
+        let prefix = format!("`{shown}`: ");
+        let inputs = match &request.inputs {
+            None => Mapping::default(),
+            Some(node) => match node.as_mapping() {
+                Some(map) => map.clone(),
+                None => {
+                    let message = format!("{prefix}Given inputs must be a hash");
+                    self.report.error(node.span, message);
+                    return None;
+                }
+            },
+        };
+        let outer_prefix = self.report.set_prefix(prefix);
+        let content = self.document(document, inputs, Some(request.span), outer, &location);
+        self.report.set_prefix(outer_prefix);
+        let content = self.expand(content?, &location)?;
+        if content.is_empty() {
+            let message = format!("Included file `{shown}` does not have valid YAML syntax!");
+            self.report.error(request.span, message);
+            return None;
+        }
+        Some(content)
+    }
 }
 
-/// Shows a flat map as JSON, cut short.
-fn json(item: &Node) -> String {
-    let pairs: Vec<String> = item
-        .as_mapping()
-        .into_iter()
-        .flat_map(|it| it.iter().take(5))
-        .map(|(key, value)| {
-            format!(
-                "{:?}:{:?}",
-                key.text,
-                value.scalar_text().unwrap_or_default()
-            )
-        })
-        .collect();
-    format!("{{{}}}", pairs.join(","))
+/// Makes a text fit for people: values of masked variables may be part of it.
+fn mask(text: &str, event: &EventContext) -> String {
+    let variables = event
+        .predefined
+        .iter()
+        .chain(&event.project_variables)
+        .chain(&event.pipeline_variables);
+    let masked = variables.filter(|it| it.masked && !it.value.is_empty());
+    masked.fold(text.to_owned(), |text, it| {
+        text.replace(&it.value, "[MASKED]")
+    })
+}
+
+fn includes_inputs(document: &Document) -> bool {
+    let spec = document.header.as_ref().and_then(|it| it.get("spec"));
+    spec.and_then(Node::as_mapping)
+        .is_some_and(|it| it.get("include").is_some())
+}
+
+fn key(name: &str) -> Key {
+    Key {
+        text: name.to_owned(),
+        kind: KeyKind::Text,
+        span: Span::default(),
+    }
+}
+
+fn text_node(text: &str) -> Node {
+    Node {
+        value: Value::Text(text.to_owned()),
+        span: Span::default(),
+    }
 }

@@ -1,15 +1,24 @@
-//! From files to one tree: `include`, `extends`, `!reference`, in this order.
+//! From files to one tree: header and inputs of each file, `include`, `extends`, `!reference`, in this order.
 //!
 //! So `extends` sees references as they are written, and a reference sees extended jobs.
 
+mod entry;
 mod extends;
+mod header;
 mod include;
+mod input;
+mod interpolate;
+mod location;
 mod reference;
+mod source;
+mod text;
 
+use self::include::Includer;
+use self::location::Location;
 use crate::facts::Facts;
 use crate::report::Report;
-use crate::yaml::{Loader, Mapping, Node, Value};
-use crate::{SourceFile, yaml};
+use crate::yaml::{Key, KeyKind, Loader, Mapping, Node, Span, Value};
+use crate::{EventContext, SourceFile};
 
 /// Loads a file with all that it draws in. `None` if that failed, which the report then says.
 pub(crate) fn load(
@@ -19,7 +28,7 @@ pub(crate) fn load(
 ) -> Option<Mapping> {
     let mut loader = Loader::new(facts.limits);
     let file = report.add_file(source.path, None);
-    let start = yaml::Span {
+    let start = Span {
         file,
         line: 1,
         column: 1,
@@ -35,10 +44,19 @@ pub(crate) fn load(
             return None;
         }
     };
-    if let Some((key, _)) = document.header.as_ref().and_then(|it| it.entry("spec")) {
-        report.unsupported(key.span, "spec", "`$[[ inputs.NAME ]]` stays as text");
-    }
-    let tree = include::expand(document.content, facts, &mut loader, report)?;
+    let nothing = EventContext::default();
+    let root = Location::root(facts.event.child);
+    let inputs = facts.event.inputs.iter().map(|(name, value)| {
+        let key = Key {
+            text: name.clone(),
+            kind: KeyKind::Text,
+            span: Span::default(),
+        };
+        (key, text::node_of_input(value, Span::default()))
+    });
+    let mut includer = Includer::new(facts, &nothing, &mut loader, report);
+    let content = includer.document(document, inputs.collect(), None, &root, &root)?;
+    let tree = includer.expand(content, &root)?;
     let tree = extends::expand(tree, &mut loader, report)?;
     reference::expand(tree, &mut loader, report)
 }

@@ -5,6 +5,8 @@ mod differences;
 mod errors;
 mod explaining;
 mod hostile;
+mod including;
+mod inputs;
 mod keywords;
 mod merging;
 mod planning;

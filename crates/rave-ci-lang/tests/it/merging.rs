@@ -65,6 +65,101 @@ fn references_see_extended_jobs_and_flatten() {
 }
 
 #[test]
+fn extends_is_a_keyword_of_jobs_only() {
+    let a = job(".x: {script: wrong}\na: {script: x, variables: {extends: .x}}\n");
+    assert_eq!(
+        (a.script, shown(&a.variables)),
+        (vec!["x".to_owned()], "extends=.x".to_owned())
+    );
+}
+
+#[test]
+fn extends_sees_references_and_references_see_what_is_extended() {
+    let a = job(
+        ".lines: {script: [one]}\n.more: {script: [!reference [.lines, script], two]}\n.last: {extends: .more, tags: [t]}\n\
+         a: {extends: .last, before_script: !reference [.last, script]}\n",
+    );
+    assert_eq!(a.script, ["one", "two", "one", "two"]);
+    assert_eq!(a.tags, ["t"]);
+}
+
+#[test]
+fn references_are_values_of_any_type() {
+    let text = ".x: {list: [a, b], map: {A: 1}, needs: [b], text: t, paths: [p], stages: [build, test]}\n\
+                stages: [!reference [.x, stages], deploy]\nb: {script: x, stage: build}\n\
+                a:\n  script: !reference [.x, text]\n  variables: !reference [.x, map]\n  needs: [!reference [.x, needs]]\n  \
+                tags: !reference [.x, list]\n  artifacts: {paths: !reference [.x, paths]}\n";
+    let plan = plan(text);
+    let a = plan.find_job("a").unwrap();
+    assert_eq!(
+        (
+            a.script.as_slice(),
+            shown(&a.variables).as_str(),
+            a.tags.as_slice()
+        ),
+        (
+            ["t".to_owned()].as_slice(),
+            "A=1",
+            ["a".to_owned(), "b".to_owned()].as_slice()
+        )
+    );
+    assert_eq!(a.needs.as_ref().unwrap()[0].job, "b");
+    assert_eq!(plan.stages, [".pre", "build", "test", "deploy", ".post"]);
+}
+
+#[test]
+fn lists_of_references_stay_nested_where_gitlab_leaves_them() {
+    let refused = |keyword: &str, expected: &str| {
+        let text = format!(".x: {{l: [a]}}\na: {{script: x, {keyword}}}\n");
+        let errors = compile_in(&text, &push(), &Commit::default()).unwrap_err();
+        assert_eq!(errors.first().unwrap().message, expected, "{keyword}");
+    };
+    refused(
+        "tags: [!reference [.x, l]]",
+        "jobs:a:tags config should be an array of strings",
+    );
+    refused(
+        "artifacts: {paths: [!reference [.x, l]]}",
+        "jobs:a:artifacts paths should be an array of strings",
+    );
+    refused(
+        "parallel: {matrix: [!reference [.x, l]]}",
+        "jobs:a:parallel:matrix config should be an array of hashes",
+    );
+}
+
+#[test]
+fn references_to_nothing_are_refused() {
+    for target in ["null", "false", "{}"] {
+        let text = format!(".x: {{k: {target}}}\na: {{script: x, retry: !reference [.x, k, z]}}\n");
+        let errors = compile_in(&text, &push(), &Commit::default()).unwrap_err();
+        assert_eq!(
+            errors.first().unwrap().message,
+            r#"!reference [".x", "k", "z"] could not be found"#
+        );
+    }
+    let text = ".x: {k: false}\na: {script: x, interruptible: !reference [.x, k]}\n";
+    let errors = compile_in(text, &push(), &Commit::default()).unwrap_err();
+    assert_eq!(
+        errors.first().unwrap().message,
+        r#"!reference [".x", "k"] could not be found"#
+    );
+}
+
+#[test]
+fn references_lead_to_each_other_ten_times() {
+    let chain = |length: usize| {
+        let hops: String = (1..length)
+            .map(|it| format!(".k{it}: {{s: !reference [.k{}, s]}}\n", it + 1))
+            .collect();
+        format!("{hops}.k{length}: {{s: end}}\na: {{script: !reference [.k1, s]}}\n")
+    };
+    assert_eq!(job(&chain(10)).script, ["end"]);
+    let errors = compile_in(&chain(11), &push(), &Commit::default()).unwrap_err();
+    assert!(errors.to_string().contains("nested too deep"), "{errors}");
+}
+
+#[test]
 fn includes_lie_below_the_file() {
     let commit = Commit::default()
         .with(
@@ -111,41 +206,7 @@ fn includes_use_variables_and_rules() {
 }
 
 #[test]
-fn other_kinds_of_include_are_noticed() {
-    let notices = |include: &str| {
-        let compiled = compiled(&format!("include: {include}\na: {{script: x}}"));
-        compiled
-            .notices
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    let expected = |kind: &str, column: u32| {
-        format!(
-            ".gitlab-ci.yml:1:{column}: include:{kind} is recognised but not done yet: the file is left out"
-        )
-    };
-    assert_eq!(notices("https://example.com/a.yml"), expected("remote", 10));
-    assert_eq!(
-        notices("[{template: Go.gitlab-ci.yml}]"),
-        expected("template", 11)
-    );
-    assert_eq!(
-        notices("[{project: a/b, file: x.yml, ref: main}]"),
-        expected("project", 11)
-    );
-    assert_eq!(
-        notices("[{component: example.com/a/b/c@1}]"),
-        expected("component", 11)
-    );
-}
-
-#[test]
-fn a_header_is_noticed_and_a_later_document_ignored() {
-    let compiled = compiled("spec:\n  inputs: {}\n---\na: {script: x}\n");
-    assert_eq!(compiled.notices.len(), 1);
-    assert_eq!(summary(&plan_of(compiled)), r#"test: a ["x"]"#);
+fn without_a_header_a_later_document_is_ignored() {
     assert_eq!(
         summary(&plan("a: {script: x}\n---\nb: {script: y}")),
         r#"test: a ["x"]"#
