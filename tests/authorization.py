@@ -16,6 +16,8 @@ _ROUTES = [
         "yes yes yes yes yes",
         """
         GET /
+        GET /.well-known/openid-configuration
+        GET /oauth/discovery/keys
         GET /-/assets/{version}/{name}
         GET /-/health
         GET /-/liveness

@@ -21,8 +21,8 @@ mod worker;
 
 pub use config::CiConfig;
 pub use reports::PipelineReports;
-pub use service::Ci;
 pub use service::local;
+pub use service::{Ci, Ports};
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
 pub use vault::{InvalidKey, SealingKey};

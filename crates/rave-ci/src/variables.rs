@@ -70,6 +70,7 @@ pub fn of_pipeline(facts: &PipelineFacts<'_>) -> Vec<Variable> {
         list.add("GITLAB_USER_ID", user.id.to_string());
         list.add_raw("GITLAB_USER_LOGIN", &*user.username);
         list.add_raw("GITLAB_USER_NAME", &*user.name);
+        list.add_raw("GITLAB_USER_EMAIL", &*user.email);
     }
     list.0
 }
@@ -195,6 +196,7 @@ pub(crate) struct JobFacts<'a> {
     pub(crate) job_variables: &'a [Variable],
     pub(crate) runner: &'a Runner,
     pub(crate) token: &'a str,
+    pub(crate) id_tokens: &'a [Variable],
     pub(crate) now: Timestamp,
 }
 
@@ -205,6 +207,7 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
     running(&mut list, facts);
     planned(&mut list, facts);
     let mut all = list.0;
+    all.extend_from_slice(facts.id_tokens);
     all.extend_from_slice(facts.predefined);
     all.push(Variable::public(
         "CI_PIPELINE_IID",

@@ -33,6 +33,8 @@ pub(crate) struct Assigned {
     pub(crate) project: Project,
     pub(crate) runner: Runner,
     pub(crate) token: Secret,
+    /// Signed statements about the job, as variables.
+    pub(crate) id_tokens: Vec<Variable>,
     /// Jobs to download artifacts from.
     pub(crate) dependencies: Vec<Source>,
     /// A key for each of the plan's caches.
@@ -304,12 +306,16 @@ impl Ci {
         let project_variables = self
             .variables_of_project(&project, side.pipeline.protected, environment)
             .await?;
+        let id_tokens = self
+            .id_tokens(&taken, &side, &project, &project_variables, &runner)
+            .await?;
         Ok(Some(Assigned {
             taken,
             side,
             project,
             runner,
             token,
+            id_tokens,
             dependencies,
             cache_keys,
             project_variables,

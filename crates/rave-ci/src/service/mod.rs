@@ -10,6 +10,7 @@ pub(crate) mod assign;
 pub(crate) mod cache_key;
 mod commit_tree;
 pub(crate) mod create;
+pub(crate) mod identity;
 pub mod local;
 pub(crate) mod log;
 pub(crate) mod plan;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use rave_blob::BlobStore;
-use rave_core::port::{Directory, Forge};
+use rave_core::port::{Directory, Forge, Issuer};
 use rave_core::time::{Clock, Timestamp};
 use rave_http::Routes;
 use rave_store::Db;
@@ -51,12 +52,22 @@ pub(crate) struct Wakes {
     pub(crate) chores: Notify,
 }
 
+/// What this part needs of others.
+#[derive(Clone)]
+pub struct Ports {
+    pub forge: Arc<dyn Forge>,
+    pub directory: Arc<dyn Directory>,
+    /// Signs the identity tokens of jobs.
+    pub issuer: Arc<dyn Issuer>,
+}
+
 /// Continuous integration.
 pub struct Ci {
     pub(crate) db: Db,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) forge: Arc<dyn Forge>,
     pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) issuer: Arc<dyn Issuer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<CiConfig>,
     /// What values of variables are sealed with.
@@ -75,8 +86,7 @@ impl Ci {
     pub fn new(
         db: Db,
         blobs: Arc<dyn BlobStore>,
-        forge: Arc<dyn Forge>,
-        directory: Arc<dyn Directory>,
+        ports: Ports,
         clock: Arc<dyn Clock>,
         config: CiConfig,
         key: SealingKey,
@@ -84,8 +94,9 @@ impl Ci {
         Arc::new(Self {
             db,
             blobs,
-            forge,
-            directory,
+            forge: ports.forge,
+            directory: ports.directory,
+            issuer: ports.issuer,
             clock,
             config: Arc::new(config),
             key,

@@ -8,7 +8,7 @@ mod matching;
 mod redundant;
 mod resources;
 mod settings;
-mod world;
+pub(crate) mod world;
 
 pub(crate) use world::{Answer, Place, World};
 

@@ -114,6 +114,16 @@ impl Authenticator for Fake {
     }
 }
 
+/// Writes claims as they are, where tests can read them.
+pub(crate) struct Unsigned;
+
+#[async_trait]
+impl Issuer for Unsigned {
+    async fn sign(&self, claims: &serde_json::Value) -> Result<Secret, PortError> {
+        Ok(Secret::new(claims.to_string()))
+    }
+}
+
 #[async_trait]
 impl Directory for Fake {
     async fn find_project(
@@ -176,6 +186,7 @@ impl Directory for Fake {
             .filter_map(user);
         let summary = |it: UserPrincipal| UserSummary {
             id: it.id,
+            email: format!("{}@example.org", it.username),
             username: it.username,
             name: it.name,
             active: true,
@@ -362,8 +373,11 @@ impl World {
         let ci = Ci::new(
             db,
             Arc::new(blobs),
-            fake.clone(),
-            fake.clone(),
+            crate::Ports {
+                forge: fake.clone(),
+                directory: fake.clone(),
+                issuer: Arc::new(Unsigned),
+            },
             clock.clone(),
             config,
             SealingKey::parse(&SealingKey::generate().unwrap()).unwrap(),
