@@ -5,7 +5,6 @@ mod config;
 mod error;
 mod metrics;
 mod model;
-mod multipart;
 mod pages;
 mod render;
 mod reports;
