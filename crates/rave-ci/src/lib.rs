@@ -2,6 +2,7 @@
 
 mod api;
 mod config;
+mod cron;
 mod error;
 mod metrics;
 mod model;

@@ -451,6 +451,8 @@ pub(crate) struct PipelineFilter {
     pub(crate) yaml_errors: Option<bool>,
     pub(crate) user: Option<UserId>,
     pub(crate) name: Option<String>,
+    /// Only those of a schedule.
+    pub(crate) schedule: Option<i64>,
     pub(crate) updated_after: Option<Timestamp>,
     pub(crate) updated_before: Option<Timestamp>,
     pub(crate) order: PipelineOrder,

@@ -46,6 +46,23 @@ impl<'a> Shaper<'a> {
         })
     }
 
+    /// Prepares shapes in which only users are named.
+    pub(crate) async fn of_users(
+        ci: &'a Ci,
+        project: &'a Project,
+        users: impl IntoIterator<Item = UserId>,
+    ) -> Result<Self, CiError> {
+        let users: Vec<UserId> = users.into_iter().collect();
+        Ok(Self {
+            url: &ci.config.external_url,
+            project,
+            now: ci.now(),
+            users: ci.directory.users(&users).await?,
+            commits: BTreeMap::new(),
+            extras: JobExtras::default(),
+        })
+    }
+
     /// Prepares shapes of these jobs.
     pub(crate) async fn of_jobs(
         ci: &'a Ci,

@@ -20,7 +20,9 @@ pub(crate) mod redundant;
 pub(crate) mod report;
 pub(crate) mod resources;
 pub(crate) mod runners;
+pub(crate) mod schedules;
 pub(crate) mod settings;
+pub(crate) mod triggers;
 
 use std::sync::Arc;
 
@@ -50,6 +52,8 @@ pub(crate) struct Wakes {
     pub(crate) resources: Notify,
     /// Bridges have to be looked after, or there are chores.
     pub(crate) chores: Notify,
+    /// A schedule was made or changed.
+    pub(crate) schedules: Notify,
 }
 
 /// What this part needs of others.

@@ -7,8 +7,10 @@ pub(crate) mod pipeline;
 pub(crate) mod push;
 pub(crate) mod resource;
 pub(crate) mod runner;
+pub(crate) mod schedule;
 pub(crate) mod setting;
 pub(crate) mod trace;
+pub(crate) mod trigger;
 
 use rave_core::id::RunnerId;
 use rave_core::job::{FailureReason, JobState, Status};

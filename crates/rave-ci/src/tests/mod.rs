@@ -7,7 +7,9 @@ mod liveness;
 mod matching;
 mod redundant;
 mod resources;
+mod schedules;
 mod settings;
+mod triggers;
 pub(crate) mod world;
 
 pub(crate) use world::{Answer, Place, World};

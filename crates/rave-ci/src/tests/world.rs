@@ -51,6 +51,8 @@ pub(crate) struct Fake {
     /// Where every branch points to.
     pub(crate) head: Mutex<String>,
     pub(crate) away: AtomicBool,
+    /// Whether the developer is no member any more.
+    pub(crate) left: AtomicBool,
     jobs: Arc<JobTokenStore>,
 }
 
@@ -138,7 +140,8 @@ impl Directory for Fake {
         };
         let developer = principal
             .user()
-            .is_some_and(|it| it.username == "developer");
+            .is_some_and(|it| it.username == "developer")
+            && !self.left.load(Ordering::SeqCst);
         let role = developer.then_some(Role::Developer);
         Ok(found.then_some(ProjectFacts { project, role }))
     }
@@ -205,6 +208,13 @@ impl Directory for Fake {
         _: &FullPath,
     ) -> Result<Option<NamespaceSummary>, PortError> {
         Ok(None)
+    }
+
+    async fn find_principal(&self, id: UserId) -> Result<Option<UserPrincipal>, PortError> {
+        let known = ["root", "developer", "stranger"]
+            .into_iter()
+            .filter_map(user);
+        Ok(known.into_iter().find(|it| it.id == id))
     }
 
     async fn find_group(
@@ -366,6 +376,7 @@ impl World {
             kept: Mutex::default(),
             head: Mutex::new(SHA.into()),
             away: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             jobs: JobTokenStore::new(db.clone()),
         });
         let config = CiConfig::new("http://rave.test", "0.1.0");
