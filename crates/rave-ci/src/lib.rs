@@ -3,6 +3,7 @@
 mod api;
 mod config;
 mod cron;
+mod dotenv;
 mod error;
 mod metrics;
 mod model;

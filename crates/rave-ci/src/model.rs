@@ -65,6 +65,13 @@ labels! {
         /// As the one before, but nobody waits for jobs that are not let go yet.
         NewestReadyFirst = "newest_ready_first",
     }
+    /// How a pipeline's status becomes that of a bridge.
+    Strategy {
+        /// The bridge runs until it ends.
+        Depend = "depend",
+        /// The bridge always has its status.
+        Mirror = "mirror",
+    }
     /// What has to be done to a pipeline.
     ChoreKind {
         /// Cancel it.

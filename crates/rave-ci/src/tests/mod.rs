@@ -2,6 +2,8 @@
 
 mod artifacts;
 mod creation;
+mod dotenv;
+mod downstream;
 mod flow;
 mod liveness;
 mod matching;

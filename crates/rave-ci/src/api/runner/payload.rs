@@ -12,7 +12,7 @@ use crate::model::ArtifactFormat;
 use crate::service::assign::Assigned;
 use crate::service::cache_key;
 use crate::store::artifact::Source;
-use crate::variables::{self, JobFacts};
+use crate::variables::{self, JobFacts, Machine};
 
 /// Prefixes of tokens that the runner hides in logs wherever it sees them.
 const MASK_PREFIXES: [&str; 6] = ["glpat-", "glrt-", "glcbt-", "glptt-", "rvs-", "rvc-"];
@@ -31,11 +31,14 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         pipeline_variables: &assigned.side.variables,
         job,
         plan,
+        dotenv: &assigned.dotenv,
         job_variables: &assigned.taken.variables,
-        runner: &assigned.runner,
-        token,
-        id_tokens: &assigned.id_tokens,
-        now,
+        machine: Some(Machine {
+            runner: &assigned.runner,
+            token,
+            id_tokens: &assigned.id_tokens,
+            now,
+        }),
     });
     let timeout = (job.timeout_ms / 1000).max(1);
     let waited = job.queued_at.map_or(0, |it| now.since(it).max(0));
