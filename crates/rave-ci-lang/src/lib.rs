@@ -21,6 +21,7 @@ mod report;
 mod scope;
 mod select;
 mod slug;
+mod traps;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Place, Severity};
@@ -100,5 +101,6 @@ fn planned(
     if report.has_errors() {
         return None;
     }
+    traps::check(tree, facts, report);
     planner::plan(&config, facts, report)
 }

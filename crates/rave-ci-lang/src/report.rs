@@ -71,6 +71,11 @@ impl Report {
         }
     }
 
+    /// Returns how the scalar at a place was written, if that is not how it prints.
+    pub(crate) fn reading(&self, span: Span) -> Option<String> {
+        self.readings.get(&span).map(|it| it.to_string())
+    }
+
     /// Returns the includes that lead to a place, from the one nearest to it out to the file that is compiled.
     pub(crate) fn include_chain(&self, span: Span) -> Vec<Place> {
         let parent = |span: &Span| self.files.get(span.file as usize)?.included_at;
@@ -135,6 +140,15 @@ impl Report {
         if self.notices.len() < MAX_NOTICES && self.seen.insert((span, message.clone())) {
             let diagnostic = self.diagnostic(Severity::Warning, span, message, hint);
             self.notices.push(diagnostic);
+        }
+    }
+
+    /// Warns of a place whose text must not be repeated.
+    pub(crate) fn warn_of_secret(&mut self, span: Span, message: String, hint: Option<String>) {
+        let before = self.notices.len();
+        self.warn(span, message, hint);
+        for notice in &mut self.notices[before..] {
+            notice.excerpt = None;
         }
     }
 
@@ -212,10 +226,12 @@ pub(crate) fn did_you_mean<'a>(
         return None;
     }
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let word = word.to_lowercase().replace('-', "_");
+    let plain = |it: &str| it.to_lowercase().replace('-', "_");
+    let word = plain(word);
     known
         .into_iter()
-        .map(|it| (distance(&word, it), it))
+        .filter(|it| it.len().abs_diff(word.len()) <= 4 * allowed)
+        .map(|it| (distance(&word, &plain(it)), it))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, it)| format!("did you mean `{it}`?"))
@@ -275,6 +291,15 @@ mod tests {
         check("before-script", Some("did you mean `before_script`?"));
         check("Stages", Some("did you mean `stage`?"));
         check("whne", Some("did you mean `when`?"));
+        let jobs = |word: &str| did_you_mean(word, ["build-app", "CI_COMMIT_BRANCH"]);
+        assert_eq!(
+            jobs("build-ap").as_deref(),
+            Some("did you mean `build-app`?")
+        );
+        assert_eq!(
+            jobs("CI_COMIT_BRANCH").as_deref(),
+            Some("did you mean `CI_COMMIT_BRANCH`?")
+        );
         check("banana", None);
         check("", None);
         check(&"x".repeat(1000), None);

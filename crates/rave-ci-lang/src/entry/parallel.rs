@@ -132,7 +132,14 @@ fn axes(matrix: &Node, entry: &Mapping, at: &str, report: &mut Report) -> Option
         .collect();
     if axes.is_none() {
         let message = format!("{at} should be a hash of key value pairs, value can be an array");
-        report.entry_error(matrix.span, message);
+        let wrong = entry.iter().flat_map(|it| match it.1.as_sequence() {
+            Some(items) => items.iter().collect(),
+            None => vec![&it.1],
+        });
+        let wrong = wrong.into_iter().find(|it| scalar(it).is_none());
+        let hint = wrong.map(|_| "values are text or whole numbers: put others in quotes");
+        let span = wrong.map_or(matrix.span, |it| it.span);
+        report.error_with_hint(span, message.to_lowercase(), hint.map(str::to_owned));
     }
     axes
 }

@@ -60,6 +60,22 @@ impl Expression {
         }
     }
 
+    /// Returns both sides of each comparison, in order.
+    pub(crate) fn comparisons(&self) -> Vec<(&Self, &Self)> {
+        match self {
+            Self::Not(inner) => inner.comparisons(),
+            Self::Binary(operator, left, right) => {
+                let mut found = left.comparisons();
+                if !matches!(operator, Operator::And | Operator::Or) {
+                    found.push((left, right));
+                }
+                found.extend(right.comparisons());
+                found
+            }
+            Self::Variable(_) | Self::Input(_) | Self::Value(_) | Self::Pattern(_) => Vec::new(),
+        }
+    }
+
     /// Returns whether the expression holds.
     pub(crate) fn holds<'a>(&self, variables: Lookup<'_, 'a>, patterns: &Patterns) -> bool {
         !self.evaluate(variables, patterns).is_blank()

@@ -1,7 +1,7 @@
 //! Events to nodes: aliases, merge keys, tags, the types of plain scalars.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::cursor::Mark;
 use super::hint::syntax_hint;
@@ -191,6 +191,7 @@ impl<'a, 'l> Composer<'a, 'l> {
 
     fn mapping(&mut self, depth: usize) -> Result<Mapping, LoadError> {
         let mut mapping = Mapping::default();
+        let mut merged = HashSet::new();
         loop {
             let event = self.next()?;
             if event.0 == Event::MappingEnd {
@@ -204,12 +205,12 @@ impl<'a, 'l> Composer<'a, 'l> {
             let key = self.key(key)?;
             let event = self.next()?;
             if key.text == "<<" && !is_text {
-                self.merge(&mut mapping, key, event, depth)?;
+                self.merge(&mut mapping, &mut merged, key, event, depth)?;
                 continue;
             }
             let value = self.node(event, depth + 1)?;
             let (name, span) = (key.text.clone(), key.span);
-            if mapping.insert(key, value) {
+            if mapping.insert(key, value) && !merged.remove(&name) {
                 let hint = Some("the earlier one has no effect".to_owned());
                 self.report
                     .warn(span, format!("duplicate key `{name}`"), hint);
@@ -218,10 +219,11 @@ impl<'a, 'l> Composer<'a, 'l> {
     }
 
     /// Fills in what a merge key names. As in Ruby, that happens where the key stands: keys above it are overridden, and
-    /// keys below it override.
+    /// keys below it override. `merged` holds the names that come from merge keys alone.
     fn merge(
         &mut self,
         mapping: &mut Mapping,
+        merged: &mut HashSet<String>,
         key: Key,
         event: Placed<'a>,
         depth: usize,
@@ -229,7 +231,7 @@ impl<'a, 'l> Composer<'a, 'l> {
         let is_list = matches!(event.0, Event::SequenceStart { .. });
         let value = self.node(event, depth + 1)?;
         let only_maps = |items: &[Node]| items.iter().all(|it| it.as_mapping().is_some());
-        let merged: Mapping = match value.value {
+        let source: Mapping = match value.value {
             Value::Mapping(merged) => merged,
             // The first of the list wins.
             Value::Sequence(items) if is_list && only_maps(&items) => items
@@ -246,14 +248,18 @@ impl<'a, 'l> Composer<'a, 'l> {
                 return Ok(());
             }
         };
-        for (name, node) in merged {
-            if let Some((above, _)) = mapping.entry(&name.text)
-                && above.span.line < key.span.line
-                && above.span.file == key.span.file
-            {
-                let message = format!("`<<` overrides `{}`, which is above it", name.text);
-                let hint = "keys win over `<<` only when they are below it";
-                self.report.warn(above.span, message, Some(hint.to_owned()));
+        for (name, node) in source {
+            let above = mapping.entry(&name.text);
+            if let Some((above, value)) = above.filter(|it| !merged.contains(&it.0.text)) {
+                let same =
+                    value.scalar_text().is_some() && value.scalar_text() == node.scalar_text();
+                if !same {
+                    let message = format!("`<<` overrides `{}`, which is above it", name.text);
+                    let hint = "keys win over `<<` only when they are below it";
+                    self.report.warn(above.span, message, Some(hint.to_owned()));
+                }
+            } else {
+                merged.insert(name.text.clone());
             }
             mapping.insert(name, node);
         }

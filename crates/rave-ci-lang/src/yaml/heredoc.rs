@@ -20,6 +20,8 @@ pub(super) struct Cut<'a> {
     pub(super) opener: u32,
     /// The line that ends the block.
     pub(super) end: u32,
+    /// It cannot be anything but a heredoc: `x << y` also shifts and prints.
+    pub(super) certain: bool,
 }
 
 impl Cut<'_> {
@@ -44,7 +46,7 @@ pub(super) fn cut(text: &str) -> Vec<Cut<'_>> {
         return found;
     }
     let mut block: Option<Block> = None;
-    let mut open: Option<(&str, u32)> = None;
+    let mut open: Option<(Opened<'_>, u32)> = None;
     for (number, line) in (0_u32..).zip(text.lines()) {
         if line.trim().is_empty() {
             continue;
@@ -54,15 +56,16 @@ pub(super) fn cut(text: &str) -> Vec<Cut<'_>> {
             let inside = *it.indent.get_or_insert(indent) <= indent && indent > it.outside;
             if inside {
                 match open {
-                    Some((word, _)) if line.trim() == word => open = None,
+                    Some((it, _)) if line.trim() == it.word => open = None,
                     Some(_) => {}
-                    None => open = opened(line).map(|word| (word, number)),
+                    None => open = opened(line).map(|it| (it, number)),
                 }
                 continue;
             }
-            if let Some((word, opener)) = open.take() {
+            if let Some((Opened { word, certain }, opener)) = open.take() {
                 found.push(Cut {
                     word,
+                    certain,
                     header: it.header,
                     opener,
                     end: number,
@@ -88,8 +91,14 @@ struct Block {
     indent: Option<usize>,
 }
 
-/// Returns the word that ends the heredoc a line of shell opens.
-fn opened(line: &str) -> Option<&str> {
+struct Opened<'a> {
+    /// The line that ends it.
+    word: &'a str,
+    certain: bool,
+}
+
+/// Returns the heredoc that a line of shell opens.
+fn opened(line: &str) -> Option<Opened<'_>> {
     let code = line.trim_start();
     if code.starts_with('#') || !code.contains("<<") {
         return None;
@@ -99,7 +108,11 @@ fn opened(line: &str) -> Option<&str> {
     if before.matches("((").count() > before.matches("))").count() {
         return None;
     }
-    (1..=3).find_map(|it| found.get(it)).map(|it| it.as_str())
+    let word = (1..=3).find_map(|it| found.get(it))?.as_str();
+    let adjacent = !found[0].contains("<< ") && !found[0].contains("<<- ");
+    let capital = !word.contains(|it: char| it.is_lowercase());
+    let certain = capital && (adjacent || word.starts_with("EO") || word.starts_with("END"));
+    Some(Opened { word, certain })
 }
 
 #[cfg(test)]

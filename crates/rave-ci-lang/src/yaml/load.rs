@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::compose::Composer;
-use super::{Mapping, Node, Span, Value};
+use super::{Mapping, Node, Span, Value, heredoc};
 use crate::Limits;
 use crate::report::Report;
 
@@ -114,6 +114,11 @@ impl<'l> Loader<'l> {
         for (part, origin) in split(text, start) {
             let node = Composer::new(part, origin, self, report)?.document()?;
             parts.extend(node.filter(|it| !is_blank(&it.value)));
+        }
+        for cut in heredoc::cut(text).iter().filter(|it| it.certain) {
+            let line = cut.end + 1;
+            let message = format!("line {line} is outside of the heredoc `{}`", cut.word);
+            report.warn(Span { line, ..start }, message, Some(cut.hint(1)));
         }
         let mut documents = Vec::new();
         for Node { value, span } in parts {
