@@ -9,7 +9,6 @@ mod pages;
 mod password;
 mod routes;
 mod service;
-mod signing;
 mod store;
 mod throttle;
 mod worker;

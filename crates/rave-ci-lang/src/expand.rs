@@ -45,14 +45,21 @@ pub fn expand(text: &str, variables: &[Variable], unknown: Unknown) -> String {
     expand_with(text, unknown, |name| values.get(name).copied())
 }
 
-/// Returns whether a text refers to a variable.
-pub(crate) fn has_reference(text: &str) -> bool {
-    let mut found = false;
-    substitute(text, false, |_, _| {
-        found = true;
-        None
-    });
-    found
+/// Returns the names that a text refers to, in order.
+pub(crate) fn names_in(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['$', '%']) {
+        rest = &rest[at..];
+        match reference(rest) {
+            Some((name, length)) => {
+                names.push(name);
+                rest = &rest[length..];
+            }
+            None => rest = &rest[1..],
+        }
+    }
+    names
 }
 
 /// Like [`expand`], with any way to find a value.
@@ -73,6 +80,30 @@ pub(crate) fn expand_with<'a>(
 ///
 /// Growth is bounded: a value that would exceed 1 MiB, or with the others 8 MiB, stays as given.
 pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
+    let references: Vec<&Variable> = variables.iter().collect();
+    let resolved = resolve(&references, reader);
+    let values = variables.iter().zip(resolved.values);
+    Expanded {
+        variables: values
+            .map(|(variable, value)| Variable {
+                value,
+                ..variable.clone()
+            })
+            .collect(),
+        cycle: resolved.circle,
+    }
+}
+
+/// Variables filled into each other.
+pub(crate) struct Resolved {
+    /// In the order of the variables.
+    pub(crate) values: Vec<String>,
+    /// As [`Expanded::cycle`].
+    pub(crate) circle: Vec<String>,
+}
+
+/// Does the work of [`expand_all`].
+pub(crate) fn resolve(variables: &[&Variable], reader: Reader) -> Resolved {
     let mut last = HashMap::new();
     let mut before = vec![None; variables.len()];
     for (index, variable) in variables.iter().enumerate() {
@@ -118,25 +149,14 @@ pub fn expand_all(variables: &[Variable], reader: Reader) -> Expanded {
             values[index] = value;
         }
     }
-    let mut cycle: Vec<String> = Vec::new();
-    for (variable, _) in variables
-        .iter()
-        .zip(&on_cycle)
-        .filter(|(_, on_cycle)| **on_cycle)
-    {
-        if !cycle.contains(&variable.key) {
-            cycle.push(variable.key.clone());
+    let mut circle: Vec<String> = Vec::new();
+    let on_circle = variables.iter().zip(&on_cycle).filter(|it| *it.1);
+    for (variable, _) in on_circle {
+        if !circle.contains(&variable.key) {
+            circle.push(variable.key.clone());
         }
     }
-    let variables = variables
-        .iter()
-        .zip(values)
-        .map(|(variable, value)| Variable {
-            value,
-            ..variable.clone()
-        })
-        .collect();
-    Expanded { variables, cycle }
+    Resolved { values, circle }
 }
 
 const MAX_VALUE_BYTES: usize = 1024 * 1024;

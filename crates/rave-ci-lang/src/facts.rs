@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use crate::expression::Patterns;
 use crate::glob::Glob;
-use crate::{EventContext, Foreign, Limits, Tree};
+use crate::scope::EventVariables;
+use crate::{EventContext, Foreign, Limits, OpenError, Requester, Tree};
 
 /// Bytes of patterns, with braces written out, that one compilation may compile; beyond, clauses hold.
 const MAX_GLOB_BYTES: usize = 1024 * 1024;
@@ -14,7 +15,7 @@ const MAX_GLOB_BYTES: usize = 1024 * 1024;
 const CLAUSES: usize = 200;
 
 /// Where a file is, and with it the files beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     /// The commit of the pipeline.
     Commit,
@@ -24,14 +25,52 @@ pub(crate) enum Place {
     Nowhere,
 }
 
+/// What a condition asks whether some path in it matches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Paths {
+    /// Those that the event changed, or that changed since the merge base with a reference.
+    Changed { since: Option<String> },
+    /// The files of a place.
+    At(Place),
+}
+
+/// A project and the reference at which it is asked for.
+type Asked = (String, Option<String>);
+
+/// How paths are matched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wanted {
+    /// One of these globs.
+    Globs(Vec<String>),
+    /// This regular expression, anywhere in the path.
+    Regexp(String),
+}
+
+/// A condition cannot be decided; the sentence says why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Undecided(pub(crate) String);
+
+/// Whether paths match, and the first that does.
+#[derive(Clone, Debug)]
+struct Answer {
+    holds: bool,
+    matched: Option<String>,
+}
+
 pub(crate) struct Facts<'a> {
     pub(crate) event: &'a EventContext,
+    /// What the event brings along, found by name.
+    pub(crate) variables: Rc<EventVariables<'a>>,
     pub(crate) tree: &'a dyn Tree,
     pub(crate) limits: &'a Limits,
     pub(crate) patterns: Rc<Patterns>,
     files: OnceCell<Rc<[String]>>,
     foreign_files: RefCell<HashMap<Foreign, Rc<[String]>>>,
-    changed: OnceCell<Option<Vec<String>>>,
+    changed: OnceCell<Option<Rc<[String]>>>,
+    changed_since: RefCell<HashMap<String, Option<Rc<[String]>>>>,
+    opened: RefCell<HashMap<Asked, Result<Foreign, OpenError>>>,
+    /// `extends` brings one condition into many jobs: it is decided once.
+    answers: RefCell<HashMap<(Paths, Wanted), Answer>>,
     /// How much may still be spent on compiling globs.
     globs_left: Cell<usize>,
     /// How many more comparisons all clauses together may make.
@@ -44,12 +83,16 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(event: &'a EventContext, tree: &'a dyn Tree, limits: &'a Limits) -> Self {
         Self {
             event,
+            variables: Rc::new(EventVariables::new(event)),
             tree,
             limits,
             patterns: Rc::default(),
             files: OnceCell::new(),
             foreign_files: RefCell::default(),
             changed: OnceCell::new(),
+            changed_since: RefCell::default(),
+            opened: RefCell::default(),
+            answers: RefCell::default(),
             globs_left: Cell::new(MAX_GLOB_BYTES),
             comparisons_left: Cell::new(limits.comparisons.saturating_mul(CLAUSES)),
             matched: RefCell::default(),
@@ -74,12 +117,6 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Keeps a path that matched. Returns whether there is one.
-    fn note(&self, path: Option<&String>) -> bool {
-        self.matched.replace(path.cloned());
-        path.is_some()
-    }
-
     /// Returns the path that made the last clause hold, and forgets it.
     pub(crate) fn take_matched(&self) -> Option<String> {
         self.matched.take()
@@ -87,59 +124,114 @@ impl<'a> Facts<'a> {
 
     /// Returns how many paths the event changed. `None`: it has no range.
     pub(crate) fn changed_count(&self) -> Option<usize> {
-        let changed = self.changed.get_or_init(|| self.tree.changed());
-        changed.as_ref().map(Vec::len)
+        self.changed().map(|it| it.len())
     }
 
-    /// Returns whether one of the changed paths matches one of the patterns. Without a range, everything changed.
-    pub(crate) fn any_changed(&self, patterns: &[String]) -> bool {
-        let Some(changed) = self.changed.get_or_init(|| self.tree.changed()) else {
-            return true;
-        };
-        if !self.may_compare(changed.len(), patterns.len()) {
-            return true;
-        }
-        let Some(globs) = self.globs(patterns.iter()) else {
-            return true;
-        };
-        let mut changed = changed.iter();
-        self.note(changed.find(|path| globs.iter().any(|it| it.matches(path))))
+    fn changed(&self) -> Option<Rc<[String]>> {
+        self.changed
+            .get_or_init(|| self.tree.changed().map(Rc::from))
+            .clone()
     }
 
-    /// Returns whether a place has a file that matches one of the patterns.
-    pub(crate) fn any_exists(&self, patterns: &[String], place: &Place) -> bool {
-        let files = self.files(place);
-        let (wild, exact): (Vec<&String>, Vec<&String>) = patterns
-            .iter()
-            .partition(|it| it.contains(['*', '?', '[', '{']));
-        let found = |it: &String| {
-            let at = files.partition_point(|file| file < it);
-            let file = files
-                .get(at)
-                .filter(|file| *file == it || it.ends_with('/') && file.starts_with(it.as_str()));
-            self.note(file)
+    /// Opens another project as the user who asks for the pipeline.
+    pub(crate) fn open(
+        &self,
+        project: &str,
+        reference: Option<&str>,
+    ) -> Result<Foreign, OpenError> {
+        let key = (project.to_owned(), reference.map(str::to_owned));
+        self.opened
+            .borrow_mut()
+            .entry(key)
+            .or_insert_with(|| self.tree.open(project, reference, Requester::User))
+            .clone()
+    }
+
+    /// Returns whether some path matches.
+    pub(crate) fn any(&self, paths: Paths, wanted: Wanted) -> Result<bool, Undecided> {
+        let key = (paths, wanted);
+        let known = self.answers.borrow().get(&key).cloned();
+        let answer = match known {
+            Some(answer) => answer,
+            None => {
+                let answer = self.answer(&key.0, &key.1)?;
+                self.answers.borrow_mut().insert(key, answer.clone());
+                answer
+            }
         };
-        if exact.into_iter().any(found) {
-            return true;
-        }
-        if wild.is_empty() {
-            return false;
-        }
-        let top_only = wild
-            .iter()
-            .all(|it| !it.contains('/') && !it.contains("**"));
-        let candidates: Vec<&String> = files
-            .iter()
-            .filter(|it| !top_only || !it.contains('/'))
-            .collect();
-        if !self.may_compare(candidates.len(), wild.len()) {
-            return true;
-        }
-        let Some(globs) = self.globs(wild.into_iter()) else {
-            return true;
+        self.matched.replace(answer.matched);
+        Ok(answer.holds)
+    }
+
+    fn answer(&self, paths: &Paths, wanted: &Wanted) -> Result<Answer, Undecided> {
+        let holds = |holds| Answer {
+            holds,
+            matched: None,
         };
-        let mut candidates = candidates.into_iter();
-        self.note(candidates.find(|path| globs.iter().any(|it| it.matches(path))))
+        let found = |path: Option<&String>| Answer {
+            holds: path.is_some(),
+            matched: path.cloned(),
+        };
+        let list = match paths {
+            Paths::Changed { since: None } => match self.changed() {
+                Some(changed) => changed,
+                // Without a range, everything changed.
+                None => return Ok(holds(true)),
+            },
+            Paths::Changed {
+                since: Some(reference),
+            } => self.changed_since(reference)?,
+            Paths::At(place) => self.files(place),
+        };
+        let patterns = match wanted {
+            Wanted::Regexp(body) => {
+                let Some(pattern) = self.patterns.find(&format!("/{body}/")) else {
+                    return Ok(holds(false));
+                };
+                return Ok(match self.may_compare(list.len(), 1) {
+                    true => found(list.iter().find(|it| pattern.is_match(it))),
+                    false => holds(true),
+                });
+            }
+            Wanted::Globs(patterns) => patterns,
+        };
+        let globs: Vec<&String> = match paths {
+            Paths::Changed { .. } => patterns.iter().collect(),
+            Paths::At(_) => {
+                let is_glob = |it: &&String| it.contains(['*', '?', '[', '{']);
+                let (globs, exact): (Vec<&String>, Vec<&String>) =
+                    patterns.iter().partition(is_glob);
+                if let Some(path) = exact.into_iter().find_map(|it| find_exact(&list, it)) {
+                    return Ok(found(Some(path)));
+                }
+                globs
+            }
+        };
+        if globs.is_empty() || list.is_empty() {
+            return Ok(holds(false));
+        }
+        let deep = globs.iter().any(|it| it.contains('/') || it.contains("**"));
+        let is_candidate =
+            |it: &&String| deep || matches!(paths, Paths::Changed { .. }) || !it.contains('/');
+        let candidates: Vec<&String> = list.iter().filter(is_candidate).collect();
+        if !self.may_compare(candidates.len(), globs.len()) {
+            return Ok(holds(true));
+        }
+        let Some(globs) = self.globs(globs.into_iter()) else {
+            return Ok(holds(true));
+        };
+        let matches = |path: &&String| globs.iter().any(|it| it.matches(path));
+        Ok(found(candidates.into_iter().find(matches)))
+    }
+
+    fn changed_since(&self, reference: &str) -> Result<Rc<[String]>, Undecided> {
+        let mut known = self.changed_since.borrow_mut();
+        let changed = known
+            .entry(reference.to_owned())
+            .or_insert_with(|| self.tree.changed_since(reference).map(Rc::from));
+        changed
+            .clone()
+            .ok_or_else(|| Undecided("rules:changes:compare_to is not a valid ref".to_owned()))
     }
 
     /// Returns whether so many comparisons may still be made, by one clause and by all.
@@ -171,6 +263,12 @@ impl<'a> Facts<'a> {
             .cloned()
             .collect()
     }
+}
+
+/// Finds a file by name or, if the name ends in `/`, the first in that directory.
+fn find_exact<'f>(files: &'f [String], name: &String) -> Option<&'f String> {
+    let file = files.get(files.partition_point(|it| it < name))?;
+    (file == name || name.ends_with('/') && file.starts_with(name.as_str())).then_some(file)
 }
 
 #[cfg(test)]
@@ -212,7 +310,10 @@ mod tests {
             check(
                 &Files(FILES, None),
                 100,
-                |it| it.any_exists(&patterns, &Place::Commit),
+                |it| {
+                    let wanted = Wanted::Globs(patterns.to_vec());
+                    it.any(Paths::At(Place::Commit), wanted).unwrap()
+                },
                 expected,
             );
         };
@@ -235,7 +336,10 @@ mod tests {
             check(
                 &Files(FILES, paths),
                 comparisons,
-                |it| it.any_changed(&patterns),
+                |it| {
+                    let wanted = Wanted::Globs(patterns.to_vec());
+                    it.any(Paths::Changed { since: None }, wanted).unwrap()
+                },
                 expected,
             );
         };

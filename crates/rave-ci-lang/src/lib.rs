@@ -4,6 +4,7 @@ mod diagnostic;
 mod diff;
 mod duration;
 mod entry;
+mod environment;
 mod event;
 mod expand;
 mod explain;
@@ -27,6 +28,7 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Diagnostics, Excerpt, Place, Severity};
 pub use diff::{JobDiff, KeyDiff, PlanDiff};
 pub use duration::{NotADuration, parse_duration};
+pub use environment::environment_slug;
 pub use event::{
     EventContext, Foreign, InputValue, Limits, OpenError, RemoteError, RemoteFile, Requester,
     SourceFile, Tree, Variable,
@@ -38,10 +40,10 @@ pub use explain::{
 };
 pub use plan::{
     ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
-    Compiled, Environment, Expiry, ForeignNeed, Forward, IdToken, Image, Included, JobInput,
-    JobPlan, Linted, Need, OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan, Release,
-    ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget, UploadWhen,
-    When,
+    Compiled, Environment, Expiry, ForeignNeed, FormVariable, Forward, IdToken, Image, Included,
+    JobInput, JobPlan, Linted, Need, OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan,
+    Release, ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget,
+    UploadWhen, When,
 };
 pub use select::{Needed, NotSelected, Selection};
 pub use slug::{skip_ci, slug};
@@ -97,7 +99,8 @@ fn planned(
     facts: &facts::Facts<'_>,
     report: &mut report::Report,
 ) -> Option<Outcome> {
-    let config = entry::read(tree, facts.limits.nodes, report);
+    let mut config = entry::read(tree, facts.limits.nodes, report);
+    report.form = std::mem::take(&mut config.form);
     if report.has_errors() {
         return None;
     }

@@ -13,6 +13,9 @@ pub struct Compiled {
     pub outcome: Outcome,
     /// Warnings and keywords that are not carried out yet. Never errors.
     pub notices: Vec<Diagnostic>,
+    /// What to ask whoever runs a pipeline of this file by hand.
+    #[serde(default)]
+    pub form: Vec<FormVariable>,
 }
 
 /// A file with everything there is to say about it.
@@ -44,6 +47,17 @@ pub struct Included {
     pub reference: Option<String>,
     /// The job whose artifact it is.
     pub job: Option<String>,
+}
+
+/// A root variable that says what it is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormVariable {
+    pub key: String,
+    /// What it is without an answer.
+    pub value: String,
+    pub description: Option<String>,
+    /// The only values there may be; empty: any.
+    pub options: Vec<String>,
 }
 
 /// What a valid file means for this event.

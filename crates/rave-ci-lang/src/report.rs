@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use crate::expression::Patterns;
 use crate::yaml::Span;
-use crate::{Compiled, Diagnostic, Diagnostics, Excerpt, Included, Outcome, Place, Severity};
+use crate::{
+    Compiled, Diagnostic, Diagnostics, Excerpt, FormVariable, Included, Outcome, Place, Severity,
+};
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
 const MAX_ERRORS: usize = 100;
@@ -27,6 +29,8 @@ pub(crate) struct Report {
     files: Vec<File>,
     errors: Vec<Diagnostic>,
     notices: Vec<Diagnostic>,
+    /// What to ask whoever runs the pipeline by hand.
+    pub(crate) form: Vec<FormVariable>,
     /// Shared with the facts, which need them again.
     pub(crate) patterns: Rc<Patterns>,
     /// Unquoted text that means something else than it says, such as `1.10`, by place.
@@ -211,6 +215,7 @@ impl Report {
             Some(outcome) if self.errors.is_empty() => Ok(Compiled {
                 outcome,
                 notices: self.notices,
+                form: self.form,
             }),
             _ => Err(Diagnostics(self.errors)),
         }

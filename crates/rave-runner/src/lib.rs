@@ -10,7 +10,6 @@ mod job;
 mod report;
 mod runner;
 mod script;
-mod secrets;
 mod source;
 mod trace;
 mod variables;

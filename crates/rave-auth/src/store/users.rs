@@ -70,7 +70,6 @@ impl User {
             id: self.id,
             username: self.username,
             name: self.name,
-            email: self.email,
             active: self.active,
         }
     }

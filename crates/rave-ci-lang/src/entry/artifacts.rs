@@ -1,6 +1,8 @@
 //! `artifacts`: what a job leaves behind.
 
-use super::check::{blank, boolean, expiry, listed, one_of, string_or_strings, text, unknown_keys};
+use super::check::{
+    blank, boolean, expiry, listed, one_of, required_text, string_or_strings, text, unknown_keys,
+};
 use super::job::UPLOAD_WHEN;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node};
@@ -57,7 +59,8 @@ pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Ar
         one_of(
             it,
             &UPLOAD_WHEN,
-            &format!("{at} when should be one of: on_success, on_failure, always"),
+            &format!("{at} when"),
+            "should be one of: on_success, on_failure, always",
             report,
         )
     });
@@ -132,8 +135,8 @@ fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
             ArtifactAccess::All
         }
         (None, Some(node)) => {
-            let problem = format!("{at} access should be one of: none, developer, maintainer, all");
-            one_of(node, &WORDS, &problem, report).unwrap_or_default()
+            let problem = "should be one of: none, developer, maintainer, all";
+            one_of(node, &WORDS, &format!("{at} access"), problem, report).unwrap_or_default()
         }
         (Some(false), None) => ArtifactAccess::Developer,
         _ => ArtifactAccess::All,
@@ -142,7 +145,8 @@ fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
 
 fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
     let Some(map) = node.as_mapping() else {
-        report.entry_error(node.span, format!("{at} config should be a hash"));
+        let parent = at.strip_suffix(":reports").unwrap_or(at);
+        report.entry_error(node.span, format!("{parent} reports should be a hash"));
         return Vec::new();
     };
     let known: Vec<&str> = REPORTS.into_iter().chain(["scip"]).collect();
@@ -176,6 +180,9 @@ fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<ArtifactReport
         return None;
     };
     unknown_keys(map, at, &["coverage_format", "path"], report);
+    if map.get("coverage_format").is_none_or(blank) {
+        report.entry_error(node.span, format!("{at} coverage format can't be blank"));
+    }
     let format = map.given("coverage_format").and_then(Node::as_text);
     let Some(kind) = format.filter(|it| matches!(*it, "cobertura" | "jacoco")) else {
         let message =
@@ -183,7 +190,7 @@ fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<ArtifactReport
         report.entry_error(node.span, message);
         return None;
     };
-    let path = text(map, "path", at, report)?;
+    let path = required_text(node, map, "path", at, report)?;
     Some(ArtifactReport {
         kind: kind.to_owned(),
         paths: vec![path],

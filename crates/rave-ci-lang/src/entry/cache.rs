@@ -1,6 +1,6 @@
 //! `cache`: one map or up to four.
 
-use super::check::{boolean, listed, one_of, string_list, unknown_keys};
+use super::check::{blank, boolean_config, one_of, string_list, unknown_keys};
 use super::job::UPLOAD_WHEN;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Value};
@@ -50,6 +50,7 @@ pub(super) fn caches(node: &Node, parent: &str, report: &mut Report) -> Vec<Cach
     items
         .into_iter()
         .enumerate()
+        .filter(|it| !it.1.is_null())
         .filter_map(|(index, it)| cache(it, index, &at("cache"), report))
         .collect()
 }
@@ -65,11 +66,16 @@ fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cac
         one_of(
             it,
             &UPLOAD_WHEN,
-            &format!("{at} when should be one of: on_success, on_failure, always"),
+            &format!("{at} when"),
+            "should be one of: on_success, on_failure, always",
             report,
         )
     });
-    let fallback_keys = listed(map, "fallback_keys", at, report);
+    let problem = format!("{at}:fallback_keys config should be an array of strings");
+    let fallback_keys = map
+        .given("fallback_keys")
+        .map(|it| string_list(it, &problem, report))
+        .unwrap_or_default();
     if fallback_keys.len() > MAX_FALLBACK_KEYS {
         report.entry_error(
             node.span,
@@ -86,14 +92,18 @@ fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cac
         paths: paths
             .map(|it| string_list(it, &problem, report))
             .unwrap_or_default(),
-        untracked: boolean(map, "untracked", &format!("{at}:untracked config"), report)
-            .unwrap_or(false),
+        untracked: flag(map, "untracked", at, report),
         policy,
         when: when.unwrap_or(UploadWhen::OnSuccess),
-        unprotect: boolean(map, "unprotect", &format!("{at}:unprotect config"), report)
-            .unwrap_or(false),
+        unprotect: flag(map, "unprotect", at, report),
         fallback_keys,
     })
+}
+
+fn flag(map: &Mapping, key: &str, at: &str, report: &mut Report) -> bool {
+    map.given(key)
+        .and_then(|it| boolean_config(it, &format!("{at}:{key}"), report))
+        .unwrap_or(false)
 }
 
 fn default_key() -> CacheKey {
@@ -103,9 +113,13 @@ fn default_key() -> CacheKey {
 /// GitLab looks for the words anywhere in the text, so that a variable with one of them in its name passes.
 fn policy(map: &Mapping, at: &str, report: &mut Report) -> String {
     const DEFAULT: &str = "pull-push";
-    let Some(node) = map.given("policy") else {
+    let Some(node) = map.given("policy").filter(|it| !blank(it)) else {
         return DEFAULT.to_owned();
     };
+    if node.as_text().is_none() {
+        report.entry_error(node.span, format!("{at} policy should be a string"));
+        return DEFAULT.to_owned();
+    }
     let valid = |it: &&str| it.starts_with('$') || it.contains("pull") || it.contains("push");
     node.as_text()
         .filter(valid)
@@ -121,19 +135,9 @@ fn policy(map: &Mapping, at: &str, report: &mut Report) -> String {
 
 fn key(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<CacheKey> {
     match &node.value {
-        Value::Text(text) if text.contains('/') || text.to_lowercase().contains("%2f") => {
-            report.entry_error(
-                node.span,
-                format!("{at} config cannot contain the \"/\" character"),
-            );
-            None
-        }
-        Value::Text(text) if matches!(text.as_str(), "." | "..") => {
-            report.entry_error(node.span, format!("{at} config cannot be \".\" or \"..\""));
-            None
-        }
-        Value::Text(text) if text.is_empty() => None,
-        Value::Text(text) => Some(CacheKey::Text(text.clone())),
+        Value::Text(_) => key_text(node, &format!("{at} config"), report)
+            .filter(|it| !it.is_empty())
+            .map(CacheKey::Text),
         Value::Mapping(map) => key_of_files(node, map, index, at, report),
         _ => {
             report.entry_error(
@@ -145,6 +149,38 @@ fn key(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cache
     }
 }
 
+/// Reads a text that becomes part of a path.
+fn key_text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
+    let problem = match node.as_text() {
+        None => "should be a string or symbol",
+        Some(text) if text.contains('/') || text.to_lowercase().contains("%2f") => {
+            "cannot contain the \"/\" character"
+        }
+        Some("." | ".." | "%2e" | "%2E" | "%2e%2e" | "%2E%2E") => "cannot be \".\" or \"..\"",
+        Some(text) => return Some(text.to_owned()),
+    };
+    report.entry_error(node.span, format!("{what} {problem}"));
+    None
+}
+
+fn key_files(node: &Node, what: &str, report: &mut Report) -> Vec<String> {
+    if node.is_null() {
+        return Vec::new();
+    }
+    let problem = format!("{what} should be an array of strings");
+    let files = string_list(node, &problem, report);
+    match node.as_sequence().map_or(1, <[Node]>::len) {
+        0 => report.entry_error(node.span, format!("{what} requires at least 1 item")),
+        1..=MAX_KEY_FILES => {}
+        _ => report.entry_error(
+            node.span,
+            format!("{what} has too many items (maximum is {MAX_KEY_FILES})"),
+        ),
+    }
+    let relative = |it: String| it.trim_start_matches('/').to_owned();
+    files.into_iter().map(relative).collect()
+}
+
 fn key_of_files(
     node: &Node,
     map: &Mapping,
@@ -153,7 +189,7 @@ fn key_of_files(
     report: &mut Report,
 ) -> Option<CacheKey> {
     unknown_keys(map, at, &["files", "files_commits", "prefix"], report);
-    let (name, list, by) = match (map.given("files"), map.given("files_commits")) {
+    let (name, list, by) = match (map.get("files"), map.get("files_commits")) {
         (Some(files), None) => ("files", files, CacheFilesBy::Blob),
         (None, Some(files)) => ("files_commits", files, CacheFilesBy::LastCommit),
         _ => {
@@ -163,23 +199,10 @@ fn key_of_files(
             return None;
         }
     };
-    let files = string_list(
-        list,
-        &format!("{at}:{name} config should be an array of strings"),
-        report,
-    );
-    match files.len() {
-        0 => report.entry_error(
-            list.span,
-            format!("{at}:{name} config requires at least 1 item"),
-        ),
-        1..=MAX_KEY_FILES => {}
-        _ => report.entry_error(
-            list.span,
-            format!("{at}:{name} config has too many items (maximum is {MAX_KEY_FILES})"),
-        ),
-    }
-    let prefix = super::check::text(map, "prefix", at, report);
+    let files = key_files(list, &format!("{at}:{name} config"), report);
+    let prefix = map
+        .given("prefix")
+        .and_then(|it| key_text(it, &format!("{at}:prefix config"), report));
     let stem = |it: &String| {
         it.rsplit('/')
             .next()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ruby::printed;
 use crate::report::{Report, did_you_mean};
 use crate::yaml::{Mapping, Node, Value};
 use crate::{Expiry, parse_duration};
@@ -118,21 +119,47 @@ pub(crate) fn boolean(map: &Mapping, key: &str, at: &str, report: &mut Report) -
     node.as_bool()
 }
 
-/// Reads a word out of a set.
+/// Reads a keyword that is a boolean.
+pub(crate) fn boolean_config(node: &Node, at: &str, report: &mut Report) -> Option<bool> {
+    if node.as_bool().is_none() {
+        report.entry_error(node.span, format!("{at} config should be a boolean value"));
+    }
+    node.as_bool()
+}
+
+/// Reads a word out of a set. `what` opens the messages, `problem` ends the one about an unknown word.
 pub(crate) fn one_of<T: Copy>(
     node: &Node,
     words: &[(&str, T)],
+    what: &str,
     problem: &str,
     report: &mut Report,
 ) -> Option<T> {
-    let found = node
-        .as_text()
-        .and_then(|it| words.iter().find(|(word, _)| *word == it));
+    let Some(text) = node.as_text() else {
+        report.entry_error(node.span, format!("{what} should be a string"));
+        return None;
+    };
+    let found = words.iter().find(|(word, _)| *word == text);
     if found.is_none() {
-        let hint = node
-            .as_text()
-            .and_then(|it| did_you_mean(it, words.iter().map(|it| it.0)));
-        report.error_with_hint(node.span, problem.to_lowercase(), hint);
+        let hint = did_you_mean(text, words.iter().map(|it| it.0));
+        report.error_with_hint(node.span, format!("{what} {problem}").to_lowercase(), hint);
+    }
+    found.map(|it| it.1)
+}
+
+/// Reads a word out of a set, in the other form that GitLab's checks have.
+pub(crate) fn known_value<T: Copy>(
+    node: &Node,
+    words: &[(&str, T)],
+    what: &str,
+    report: &mut Report,
+) -> Option<T> {
+    let shown = printed(node);
+    let found = words.iter().find(|(word, _)| *word == shown);
+    if found.is_none() {
+        let hint = did_you_mean(&shown, words.iter().map(|it| it.0));
+        let message = format!("{what} unknown value: {shown}");
+        report.error_with_hint(node.span, message.to_lowercase(), hint);
     }
     found.map(|it| it.1)
 }

@@ -1,27 +1,37 @@
 //! The conditions of one rule: `if`, `changes`, `exists`. All that are given must hold.
 
-use super::check::{string_or_strings, strings, unknown_keys};
-use crate::expand::{Unknown, expand};
+use super::check::{string_list, text, unknown_keys};
+use crate::OpenError;
+use crate::expand::Unknown;
 use crate::expression::Expression;
-use crate::facts::{Facts, Place};
+use crate::facts::{Facts, Paths, Place, Undecided, Wanted};
 use crate::report::Report;
 use crate::scope::Scope;
-use crate::yaml::{Mapping, Node};
+use crate::yaml::{Mapping, Node, Value};
 
 const MAX_PATTERNS: usize = 50;
+const MAX_REGEXP: usize = 255;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clauses {
     condition: Option<Expression>,
-    changes: Option<Vec<String>>,
+    changes: Option<Changes>,
     exists: Option<Exists>,
 }
 
 #[derive(Clone, Debug)]
-enum Exists {
-    Here(Vec<String>),
-    /// In another project, which is not looked into yet.
-    Elsewhere,
+struct Changes {
+    wanted: Wanted,
+    /// The reference since whose merge base changes count; otherwise those of the event.
+    compare_to: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Exists {
+    wanted: Wanted,
+    /// Another project than the one that the file is in.
+    project: Option<String>,
+    reference: Option<String>,
 }
 
 impl Clauses {
@@ -54,48 +64,110 @@ impl Clauses {
         self.condition.is_none() && self.changes.is_none() && self.exists.is_none()
     }
 
-    pub(crate) fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> bool {
-        self.hold_in(scope, facts, &Place::Commit)
+    /// Returns whether all hold, for a rule of a file at the commit.
+    pub(crate) fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> Result<bool, Undecided> {
+        self.evaluate(scope, facts, &Place::Commit, |_, _| ())
     }
 
-    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere: `exists` looks at the files beside it.
+    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere. What cannot be decided does not hold.
     pub(crate) fn hold_in(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> bool {
         self.evaluate(scope, facts, place, |_, _| ())
+            .unwrap_or(false)
     }
 
-    /// Asks one clause after the other until one does not hold, and tells `each` what came out.
+    /// Asks one clause after the other until one does not hold, and tells `each` what came out. `exists` looks at the
+    /// files beside the one that the rule is in.
     pub(crate) fn evaluate(
         &self,
         scope: &Scope<'_>,
         facts: &Facts<'_>,
         place: &Place,
         mut each: impl FnMut(&'static str, bool),
-    ) -> bool {
-        let mut told = |keyword, given, held| {
-            if given {
-                each(keyword, held);
+    ) -> Result<bool, Undecided> {
+        if let Some(condition) = &self.condition {
+            let held = condition.holds(&|name| scope.find(name), &facts.patterns);
+            each("if", held);
+            if !held {
+                return Ok(false);
             }
-            held
-        };
-        let condition = || {
-            self.condition
-                .as_ref()
-                .is_none_or(|it| it.holds(&|name| scope.find(name), &facts.patterns))
-        };
-        let changes = || {
-            self.changes
-                .as_ref()
-                .is_none_or(|it| facts.any_changed(&expanded(it, scope)))
-        };
-        let exists = || match &self.exists {
-            None => true,
-            Some(Exists::Here(patterns)) => facts.any_exists(&expanded(patterns, scope), place),
-            Some(Exists::Elsewhere) => false,
-        };
-        told("if", self.condition.is_some(), condition())
-            && told("changes", self.changes.is_some(), changes())
-            && told("exists", self.exists.is_some(), exists())
+        }
+        if let Some(changes) = &self.changes {
+            let held = changes.hold(scope, facts)?;
+            each("changes", held);
+            if !held {
+                return Ok(false);
+            }
+        }
+        if let Some(exists) = &self.exists {
+            let held = exists.hold(scope, facts, place)?;
+            each("exists", held);
+            return Ok(held);
+        }
+        Ok(true)
     }
+}
+
+impl Changes {
+    fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> Result<bool, Undecided> {
+        let since = self
+            .compare_to
+            .as_ref()
+            .map(|it| scope.fill(it, Unknown::Keep));
+        facts.any(Paths::Changed { since }, filled(&self.wanted, scope))
+    }
+}
+
+impl Exists {
+    fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> Result<bool, Undecided> {
+        if matches!(&self.wanted, Wanted::Globs(globs) if globs.is_empty()) {
+            return Ok(false);
+        }
+        let place = match &self.project {
+            None => place.clone(),
+            Some(project) => {
+                let project = scope.fill(project, Unknown::Keep);
+                let reference = self
+                    .reference
+                    .as_ref()
+                    .map(|it| scope.fill(it, Unknown::Keep));
+                let opened = facts.open(&project, reference.as_deref());
+                Place::Foreign(opened.map_err(|error| {
+                    let project = masked(&project, facts);
+                    Undecided(match error {
+                        OpenError::NoProject => {
+                            format!("rules:exists:project `{project}` not found or access denied")
+                        }
+                        OpenError::NoReference => format!(
+                            "rules:exists:ref `{}` is not a valid ref in project `{project}`",
+                            masked(&reference.unwrap_or_default(), facts)
+                        ),
+                    })
+                })?)
+            }
+        };
+        facts.any(Paths::At(place), filled(&self.wanted, scope))
+    }
+}
+
+/// Fills variables into patterns; unknown ones stay as text.
+fn filled(wanted: &Wanted, scope: &Scope<'_>) -> Wanted {
+    let fill = |it: &String| scope.fill(it, Unknown::Keep);
+    match wanted {
+        Wanted::Globs(globs) => Wanted::Globs(globs.iter().map(fill).collect()),
+        Wanted::Regexp(body) => Wanted::Regexp(fill(body)),
+    }
+}
+
+/// Takes the values of masked variables out of a message.
+fn masked(text: &str, facts: &Facts<'_>) -> String {
+    let event = facts.event;
+    let lists = [&event.project_variables, &event.pipeline_variables];
+    let secrets = lists.into_iter().flatten();
+    secrets
+        .filter(|it| it.masked && !it.value.is_empty())
+        .fold(text.to_owned(), |text, it| {
+            text.replace(&it.value, "[MASKED]")
+        })
 }
 
 /// Reads an expression.
@@ -124,113 +196,106 @@ pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Ex
     None
 }
 
-fn changes(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn changes(node: &Node, at: &str, report: &mut Report) -> Changes {
+    let all = |wanted| Changes {
+        wanted,
+        compare_to: None,
+    };
     let Some(map) = node.as_mapping() else {
         if node.as_sequence().is_none() {
             report.entry_error(node.span, format!("{at} should be an array or a hash"));
-            return Vec::new();
         }
-        return patterns(strings(node), node, at, report);
+        return all(match node.as_sequence() {
+            Some(_) => patterns(node, &format!("{at} config"), report),
+            None => Wanted::Globs(Vec::new()),
+        });
     };
     unknown_keys(map, at, &["paths", "compare_to", "regexp"], report);
-    if let Some(compare_to) = map.given("compare_to") {
-        let instead = "the range of the event is compared instead";
-        report.unsupported(compare_to.span, "rules:changes:compare_to", instead);
+    let wanted = wanted(node, map, at, report);
+    if let (Some(paths), true) = (map.get("paths"), map.given("paths").is_none()) {
+        report.entry_error(
+            paths.span,
+            format!("{at} paths should be an array of strings"),
+        );
     }
-    match (map.given("paths"), map.given("regexp")) {
-        (Some(paths), _) => patterns(strings(paths), paths, &format!("{at}:paths"), report),
-        (None, Some(regexp)) => {
-            report.unsupported(
-                regexp.span,
-                "rules:changes:regexp",
-                "the clause matches only files of that very name",
-            );
-            regexp
-                .as_text()
-                .map(|it| vec![it.to_owned()])
-                .unwrap_or_default()
-        }
-        (None, None) => {
-            report.entry_error(
-                node.span,
-                format!("{at} config missing required keys: paths"),
-            );
-            Vec::new()
-        }
+    Changes {
+        wanted,
+        compare_to: text(map, "compare_to", at, report),
     }
 }
 
 fn exists(node: &Node, at: &str, report: &mut Report) -> Exists {
-    let Some(map) = node.as_mapping() else {
-        return Exists::Here(patterns(string_or_strings(node), node, at, report));
+    let here = |wanted| Exists {
+        wanted,
+        project: None,
+        reference: None,
+    };
+    let map = match &node.value {
+        Value::Text(path) => return here(Wanted::Globs(vec![path.clone()])),
+        Value::Sequence(_) => return here(patterns(node, &format!("{at} config"), report)),
+        Value::Mapping(map) if map.is_empty() => return here(Wanted::Globs(Vec::new())),
+        Value::Mapping(map) => map,
+        Value::Bool(false) => return here(Wanted::Globs(vec!["false".to_owned()])),
+        _ => {
+            report.entry_error(
+                node.span,
+                format!("{at} should be a string, an array of strings, or a hash"),
+            );
+            return here(Wanted::Globs(Vec::new()));
+        }
     };
     unknown_keys(map, at, &["paths", "project", "ref", "regexp"], report);
-    if let (Some(reference), None) = (map.given("ref"), map.given("project")) {
+    let wanted = wanted(node, map, at, report);
+    if let (Some(reference), None) = (map.given("ref"), map.get("project")) {
         report.entry_error(
             reference.span,
             format!("{at} config missing required keys: project"),
         );
     }
-    for key in ["project", "regexp"] {
-        if let Some(node) = map.given(key) {
-            report.unsupported(
-                node.span,
-                &format!("rules:exists:{key}"),
-                "the clause does not hold",
-            );
-            return Exists::Elsewhere;
-        }
+    Exists {
+        wanted,
+        project: text(map, "project", at, report),
+        reference: text(map, "ref", at, report),
     }
-    match map.given("paths") {
-        Some(paths) => Exists::Here(patterns(
-            string_or_strings(paths),
-            paths,
-            &format!("{at}:paths"),
-            report,
-        )),
+}
+
+/// Reads `paths` or `regexp`, one of which must be there.
+fn wanted(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Wanted {
+    if let (Some(regexp), None) = (map.given("regexp"), map.get("paths")) {
+        let body = regexp.as_text().filter(|it| it.len() <= MAX_REGEXP);
+        let valid = body.filter(|it| report.patterns.find(&format!("/{it}/")).is_some());
+        if valid.is_none() {
+            report.entry_error(
+                regexp.span,
+                format!("{at} regexp must be a regular expression with re2 syntax"),
+            );
+        }
+        return Wanted::Regexp(valid.unwrap_or_default().to_owned());
+    }
+    match map.get("paths") {
+        Some(paths) if paths.is_null() => Wanted::Globs(Vec::new()),
+        Some(paths) => patterns(paths, &format!("{at} paths"), report),
         None => {
             report.entry_error(
                 node.span,
                 format!("{at} config missing required keys: paths"),
             );
-            Exists::Here(Vec::new())
+            Wanted::Globs(Vec::new())
         }
     }
 }
 
-fn patterns(
-    patterns: Option<Vec<String>>,
-    node: &Node,
-    at: &str,
-    report: &mut Report,
-) -> Vec<String> {
-    match patterns {
-        Some(patterns) if patterns.len() <= MAX_PATTERNS => patterns,
-        Some(_) => {
-            report.entry_error(
-                node.span,
-                format!("{at} config has too many entries (maximum {MAX_PATTERNS})"),
-            );
-            Vec::new()
-        }
-        None => {
-            report.entry_error(
-                node.span,
-                format!("{at} config should be an array of strings"),
-            );
-            Vec::new()
-        }
+fn patterns(node: &Node, what: &str, report: &mut Report) -> Wanted {
+    let patterns = string_list(
+        node,
+        &format!("{what} should be an array of strings"),
+        report,
+    );
+    if patterns.len() > MAX_PATTERNS {
+        report.entry_error(
+            node.span,
+            format!("{what} has too many entries (maximum {MAX_PATTERNS})"),
+        );
     }
-}
-
-/// Fills variables into patterns; unknown ones stay as text.
-fn expanded(patterns: &[String], scope: &Scope<'_>) -> Vec<String> {
-    if !patterns.iter().any(|it| it.contains(['$', '%'])) {
-        return patterns.to_vec();
-    }
-    let variables = &scope.expanded().variables;
-    patterns
-        .iter()
-        .map(|it| expand(it, variables, Unknown::Keep))
-        .collect()
+    Wanted::Globs(patterns)
 }

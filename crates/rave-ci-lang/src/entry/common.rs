@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cache::caches;
-use super::check::{duration, script, string_list, unknown_keys};
+use super::check::{boolean_config, duration, script, string_list, unknown_keys};
 use super::credentials::id_tokens;
 use super::image::{image, services};
 use super::retry::retry;
@@ -73,7 +73,7 @@ impl Common {
                 .and_then(|it| image(it, &at("image"), report)),
             interruptible: map
                 .given("interruptible")
-                .and_then(|it| interruptible(it, &at("interruptible"), report)),
+                .and_then(|it| boolean_config(it, &at("interruptible"), report)),
             retry: map.given("retry").map(|it| retry(it, report)),
             tags: map.given("tags").map(|it| tags(it, &at("tags"), report)),
             services: map
@@ -148,13 +148,6 @@ fn hooks(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
     map.given(key)
         .map(|it| script(it, &format!("{at}:{key}"), report))
         .unwrap_or_default()
-}
-
-fn interruptible(node: &Node, at: &str, report: &mut Report) -> Option<bool> {
-    if node.as_bool().is_none() {
-        report.entry_error(node.span, format!("{at} config should be a boolean value"));
-    }
-    node.as_bool()
 }
 
 fn tags(node: &Node, at: &str, report: &mut Report) -> Vec<String> {

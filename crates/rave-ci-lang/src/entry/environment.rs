@@ -1,6 +1,6 @@
 //! `environment` and `coverage`.
 
-use super::check::{boolean, one_of, required_text, text, unknown_keys};
+use super::check::{blank, one_of, required_text, text, unknown_keys};
 use super::json::json;
 use crate::Environment;
 use crate::report::Report;
@@ -67,7 +67,7 @@ pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<
 
 fn name(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
     let name = map.get("name");
-    if name.is_none_or(super::check::blank) {
+    if name.is_none_or(blank) {
         report.entry_error(node.span, format!("{at} name can't be blank"));
     }
     let text = name.and_then(Node::as_text);
@@ -88,10 +88,10 @@ fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut 
             format!("{at} url is too long (maximum is {MAX_LENGTH} characters)"),
         );
     }
-    let problem = format!("{at} action should be start, stop, prepare, verify, or access");
+    let problem = "should be start, stop, prepare, verify, or access";
     if let Some(action) = map
         .given("action")
-        .and_then(|it| one_of(it, &ACTIONS, &problem, report))
+        .and_then(|it| one_of(it, &ACTIONS, &format!("{at} action"), problem, report))
     {
         environment.action = action.to_owned();
     }
@@ -114,23 +114,17 @@ fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
     }
     unknown_keys(map, at, &KUBERNETES_KEYS, report);
     let namespace = text(map, "namespace", at, report);
-    let flux = text(map, "flux_resource_path", at, report);
-    let dashboard = map.given("dashboard");
-    let managed = map.given("managed_resources").and_then(Node::as_mapping);
-    if let Some(managed) = managed {
-        unknown_keys(
-            managed,
-            &format!("{at} managed resources"),
-            &["enabled"],
-            report,
-        );
-    }
-    let is_managed = managed.and_then(|it| boolean(it, "enabled", at, report));
-    if flux.is_some() && namespace.is_none() {
+    let flux = map.given("flux_resource_path").filter(|it| !blank(it));
+    let dashboard = map.given("dashboard").filter(|it| !blank(it));
+    let is_managed = map
+        .given("managed_resources")
+        .and_then(|it| managed(it, &format!("{at} managed resources"), report));
+    if flux.is_some() && namespace.as_deref().is_none_or(|it| it.trim().is_empty()) {
         report.entry_error(node.span, format!("{at} namespace can't be blank"));
     }
+    text(map, "flux_resource_path", at, report);
     let needs_agent = flux.is_some() || dashboard.is_some() || is_managed == Some(true);
-    if needs_agent && map.get("agent").is_none_or(super::check::blank) {
+    if needs_agent && map.get("agent").is_none_or(blank) {
         report.entry_error(node.span, format!("{at} agent can't be blank"));
     }
     text(map, "agent", at, report);
@@ -155,6 +149,27 @@ fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
             }
         }
     }
+}
+
+/// Returns whether the resources are managed.
+fn managed(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
+    let Some(map) = node.as_mapping() else {
+        report.entry_error(node.span, format!("{what} value at root is not an object"));
+        return None;
+    };
+    for (key, _) in map.iter().filter(|it| it.0.text != "enabled") {
+        let problem = format!(
+            "object property at `/{}` is a disallowed additional property",
+            key.text
+        );
+        report.entry_error(key.span, format!("{what} {problem}"));
+    }
+    let enabled = map.get("enabled")?;
+    if enabled.as_bool().is_none() {
+        let problem = "value at `/enabled` is not a boolean";
+        report.entry_error(enabled.span, format!("{what} {problem}"));
+    }
+    enabled.as_bool()
 }
 
 /// Reads `/pattern/` and returns what is between the slashes.

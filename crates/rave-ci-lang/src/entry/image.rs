@@ -24,8 +24,9 @@ pub(super) fn image(node: &Node, at: &str, report: &mut Report) -> Option<Image>
     match named(node, at, report)? {
         Named::Short(image) => Some(image),
         Named::Long(map) => {
+            let image = image_of_map(node, map, at, report);
             unknown_keys(map, at, &KEYS, report);
-            image_of_map(node, map, at, report)
+            image
         }
     }
 }
@@ -33,7 +34,7 @@ pub(super) fn image(node: &Node, at: &str, report: &mut Report) -> Option<Image>
 /// Reads a list of containers that run beside the job.
 pub(super) fn services(node: &Node, at: &str, report: &mut Report) -> Vec<Service> {
     let Some(items) = super::check::flattened(node) else {
-        report.entry_error(node.span, format!("{at} config should be a array"));
+        report.entry_error(node.span, format!("{at} config should be an array"));
         return Vec::new();
     };
     let at = format!("{at}:service");
@@ -54,6 +55,7 @@ fn service(node: &Node, at: &str, report: &mut Report) -> Option<Service> {
         }
         Named::Long(map) => map,
     };
+    let image = image_of_map(node, map, at, report);
     unknown_keys(map, at, &SERVICE_KEYS, report);
     // Several names may stand in one text.
     let alias = text(map, "alias", at, report).unwrap_or_default();
@@ -63,7 +65,7 @@ fn service(node: &Node, at: &str, report: &mut Report) -> Option<Service> {
         .map(str::to_owned)
         .collect();
     Some(Service {
-        image: image_of_map(node, map, at, report)?,
+        image: image?,
         alias,
         command: map
             .given("command")

@@ -76,10 +76,11 @@ fn which(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Which {
         (Some(false), _) => Which::None,
         (None, Some(names)) => Which::Only(names),
         (None, None) => {
-            report.entry_error(
-                node.span,
-                format!("{at}:{key} should be a bool or array of strings"),
-            );
+            let problem = match node.as_sequence() {
+                Some(_) => "config should be an array of strings",
+                None => "should be a bool or array of strings",
+            };
+            report.entry_error(node.span, format!("{at}:{key} {problem}"));
             Which::All
         }
     }

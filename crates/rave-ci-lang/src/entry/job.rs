@@ -1,6 +1,6 @@
 //! One job: its keywords as typed values, defaults applied.
 
-use super::check::{duration, one_of, script, text, unknown_keys};
+use super::check::{blank, duration, one_of, script, text, unknown_keys};
 use super::common::Common;
 use super::credentials::secrets;
 use super::environment::{coverage, environment};
@@ -188,10 +188,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
 }
 
 fn lines(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
-    let blank = node.is_null()
-        || node.as_text().is_some_and(|it| it.trim().is_empty())
-        || node.as_sequence().is_some_and(<[Node]>::is_empty);
-    if blank {
+    if blank(node) {
         report.entry_error(node.span, format!("{at} script can't be blank"));
         return Vec::new();
     }
@@ -209,9 +206,9 @@ fn stage_name(node: &Node, at: &str, report: &mut Report) -> Option<String> {
 fn when(map: &Mapping, is_script: bool, at: &str, report: &mut Report) -> When {
     let words = if is_script { &WHEN[..] } else { &WHEN[..4] };
     let names: Vec<&str> = words.iter().map(|it| it.0).collect();
-    let problem = format!("{at} when should be one of: {}", names.join(", "));
+    let problem = format!("should be one of: {}", names.join(", "));
     map.given("when")
-        .and_then(|it| one_of(it, words, &problem, report))
+        .and_then(|it| one_of(it, words, &format!("{at} when"), &problem, report))
         .unwrap_or_default()
 }
 
@@ -250,7 +247,7 @@ fn bridge(
 fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report) -> Option<u64> {
     match (map.given("start_in"), when == When::Delayed) {
         (Some(it), true) => duration(it, WEEK, &format!("{at} start in"), report),
-        (Some(it), false) if map.given("rules").is_none() => {
+        (Some(it), false) if map.given("rules").is_none() && !blank(it) => {
             report.entry_error(it.span, format!("{at} start in must be blank"));
             None
         }

@@ -70,7 +70,7 @@ pub(super) fn needs(node: &Node, owner: NeedsOf, at: &str, report: &mut Report) 
         );
         return needs;
     }
-    for item in items {
+    for item in items.into_iter().filter(|it| !it.is_null()) {
         need(item, &mut needs, &format!("{at}:need"), report);
     }
     let not_for_jobs = owner == NeedsOf::Job && !needs.mirrors.is_empty();

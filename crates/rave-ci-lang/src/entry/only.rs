@@ -1,10 +1,10 @@
 //! `only` and `except`, the older form of rules.
 
-use super::check::{strings, unknown_keys};
+use super::check::{known_value, strings, unknown_keys};
 use super::clauses::condition;
 use crate::EventContext;
 use crate::expression::{Expression, Patterns};
-use crate::facts::Facts;
+use crate::facts::{Facts, Paths, Wanted};
 use crate::report::Report;
 use crate::scope::Scope;
 use crate::yaml::{Mapping, Node, Value};
@@ -53,7 +53,7 @@ impl Policy {
             it.iter()
                 .any(|it| it.holds(&|name| scope.find(name), &facts.patterns))
         });
-        let changes = self.changes.as_ref().map(|it| facts.any_changed(it));
+        let changes = self.changes.as_ref().map(|it| changed(it, facts));
         let kubernetes = self
             .kubernetes
             .then(|| scope.find("CI_KUBERNETES_ACTIVE").is_some());
@@ -66,6 +66,13 @@ impl Policy {
     }
 }
 
+fn changed(globs: &[String], facts: &Facts<'_>) -> bool {
+    let wanted = Wanted::Globs(globs.to_vec());
+    facts
+        .any(Paths::Changed { since: None }, wanted)
+        .unwrap_or(true)
+}
+
 fn default_refs() -> Vec<String> {
     vec!["branches".to_owned(), "tags".to_owned()]
 }
@@ -73,12 +80,12 @@ fn default_refs() -> Vec<String> {
 /// Reads a policy. `at` ends in `only` or `except`.
 pub(super) fn policy(node: &Node, at: &str, report: &mut Report) -> Policy {
     match &node.value {
-        Value::Sequence(items) if items.is_empty() => {
+        Value::Mapping(map) if map.is_empty() => {
             report.entry_error(node.span, format!("{at} config can't be blank"));
             Policy::default()
         }
         Value::Sequence(_) => Policy {
-            refs: Some(refs(node, at, report)),
+            refs: Some(refs(node, &format!("{at} config"), report)),
             ..Policy::default()
         },
         Value::Mapping(map) => policy_of_map(map, at, report),
@@ -100,14 +107,15 @@ fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
         report,
     );
     let variables = map.given("variables").map(|node| {
-        let items = node.as_sequence().unwrap_or_default();
-        if items.is_empty() {
+        let items = node.as_sequence();
+        if items.is_none() {
             report.entry_error(
                 node.span,
                 format!("{at} variables should be an array of strings"),
             );
         }
         items
+            .unwrap_or_default()
             .iter()
             .filter_map(|it| condition(it, &format!("{at} variables"), report))
             .collect()
@@ -125,22 +133,27 @@ fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
     Policy {
         refs: map
             .given("refs")
-            .map(|it| refs(it, at, report))
+            .map(|it| refs(it, &format!("{at} refs"), report))
             .or_else(|| is_only.then(default_refs)),
         variables,
         changes,
-        kubernetes: map.given("kubernetes").is_some(),
+        kubernetes: map
+            .given("kubernetes")
+            .and_then(|it| {
+                known_value(it, &[("active", true)], &format!("{at} kubernetes"), report)
+            })
+            .unwrap_or(false),
     }
 }
 
-fn refs(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn refs(node: &Node, what: &str, report: &mut Report) -> Vec<String> {
     let valid =
         |it: &String| !it.starts_with('/') || report.patterns.find(pattern_of(it).0).is_some();
     match strings(node).filter(|it| it.iter().all(valid)) {
         Some(refs) => refs,
         None => {
             let message = format!(
-                "{at} config should be an array of strings or regular expressions using re2 syntax"
+                "{what} should be an array of strings or regular expressions using re2 syntax"
             );
             report.entry_error(node.span, message);
             Vec::new()
@@ -148,14 +161,11 @@ fn refs(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
     }
 }
 
-/// Splits `PATTERN@group/project`.
+/// Splits `PATTERN@group/project`. GitLab does so even where the sign is part of an expression.
 fn pattern_of(word: &str) -> (&str, Option<&str>) {
-    match word.rsplit_once('@') {
-        // In `/a@b/` the sign belongs to the expression.
-        Some((pattern, path)) if !pattern.starts_with('/') || pattern[1..].contains('/') => {
-            (pattern, Some(path))
-        }
-        _ => (word, None),
+    match word.split_once('@') {
+        Some((pattern, path)) => (pattern, Some(path)),
+        None => (word, None),
     }
 }
 
@@ -214,7 +224,7 @@ mod tests {
         check("schedules", "web", "x", false, false);
         check("/^rel-/", "push", "rel-1", false, true);
         check("/^REL-/i@a/b", "push", "rel-1", false, true);
-        check("/^rel@/", "push", "rel@1", false, true);
+        check("/^rel@/", "push", "rel@1", false, false);
         check("main@a/b", "push", "main", false, true);
         check("main@a/c", "push", "main", false, false);
     }

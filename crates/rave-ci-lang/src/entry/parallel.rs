@@ -73,13 +73,16 @@ pub(super) fn matrix(
     report: &mut Report,
 ) -> Option<Vec<Axes>> {
     unknown_keys(map, at, &["matrix"], report);
-    let Some(matrix) = map.given("matrix") else {
+    let Some(matrix) = map.get("matrix") else {
         report.entry_error(
             node.span,
             format!("{at} config missing required keys: matrix"),
         );
         return None;
     };
+    if matrix.is_null() {
+        return Some(Vec::new());
+    }
     let entries: Option<Vec<&Mapping>> = matrix
         .as_sequence()
         .and_then(|it| it.iter().map(Node::as_mapping).collect());

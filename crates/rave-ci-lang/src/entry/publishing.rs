@@ -1,7 +1,7 @@
 //! `release` and `pages`: what a job publishes once it has succeeded.
 
 use super::check::{blank, expiry, required_text, string_or_strings, text, unknown_keys};
-use crate::expand::has_reference;
+use crate::expand::names_in;
 use crate::report::Report;
 use crate::yaml::{Key, Mapping, Node, Value};
 use crate::{Release, ReleaseLink};
@@ -77,9 +77,9 @@ fn links(node: &Node, at: &str, report: &mut Report) -> Vec<ReleaseLink> {
     };
     unknown_keys(map, at, &["links"], report);
     let links = map.get("links");
-    let items: Option<Vec<(&Node, &Mapping)>> = links
+    let items: Option<Vec<&Mapping>> = links
         .and_then(Node::as_sequence)
-        .and_then(|it| it.iter().map(|it| Some((it, it.as_mapping()?))).collect());
+        .and_then(|it| it.iter().map(Node::as_mapping).collect());
     let Some(items) = items else {
         report.entry_error(
             node.span,
@@ -90,16 +90,17 @@ fn links(node: &Node, at: &str, report: &mut Report) -> Vec<ReleaseLink> {
     if items.is_empty() {
         report.entry_error(node.span, format!("{at} links can't be blank"));
     }
-    let at = format!("{at}:links:link");
-    let link = |(node, map): (&Node, &Mapping)| {
-        Some(ReleaseLink {
-            name: required_text(node, map, "name", &at, report)?,
-            url: required_text(node, map, "url", &at, report)?,
-            filepath: text(map, "filepath", &at, report),
-            link_type: text(map, "link_type", &at, report),
-        })
+    // GitLab does not look into the links before the release is made.
+    let link = |map: &Mapping| {
+        let text = |key: &str| map.given(key).and_then(Node::scalar_text);
+        ReleaseLink {
+            name: text("name").unwrap_or_default(),
+            url: text("url").unwrap_or_default(),
+            filepath: text("filepath"),
+            link_type: text("link_type"),
+        }
     };
-    items.into_iter().filter_map(link).collect()
+    items.into_iter().map(link).collect()
 }
 
 /// Returns whether a text is a date, perhaps with a time: `2026-11-21`, `20261121T150000Z`, `2026-11-21T15:00:00.5+01:00`.
@@ -180,9 +181,6 @@ pub(crate) struct PagesEntry {
 pub(super) fn pages(key: &Key, map: &Mapping, at: &str, report: &mut Report) -> Option<PagesEntry> {
     let node = map.given("pages");
     let old = map.given("publish");
-    if let Some(node) = old.filter(|it| it.as_text().is_none()) {
-        report.entry_error(node.span, format!("{at}:publish config should be a string"));
-    }
     let options = node.and_then(Node::as_mapping);
     let by_name = key.text == "pages";
     let is_pages = match node.map(|it| (it.span, &it.value)) {
@@ -197,11 +195,14 @@ pub(super) fn pages(key: &Key, map: &Mapping, at: &str, report: &mut Report) -> 
             return None;
         }
     };
-    if let Some(node) = old.filter(|_| !is_pages) {
+    if let Some(node) = old.filter(|it| !is_pages && !blank(it)) {
         report.entry_error(
             node.span,
             format!("{at} publish can only be used within a `pages` job"),
         );
+    }
+    if let Some(node) = old.filter(|it| it.as_text().is_none()) {
+        report.entry_error(node.span, format!("{at}:publish config should be a string"));
     }
     let mut pages = PagesEntry {
         publish: old.and_then(Node::as_text).unwrap_or(DIRECTORY).to_owned(),
@@ -218,7 +219,7 @@ pub(super) fn pages(key: &Key, map: &Mapping, at: &str, report: &mut Report) -> 
         pages.path_prefix = text(options, "path_prefix", &at, report);
         pages.expire_in = options.given("expire_in").and_then(|it| {
             let text = it.as_text();
-            if !text.is_some_and(has_reference) {
+            if text.is_none_or(|it| names_in(it).is_empty()) {
                 expiry(it, &format!("{at} expire in"), report);
             }
             text.map(str::to_owned)

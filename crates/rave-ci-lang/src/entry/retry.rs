@@ -44,7 +44,11 @@ pub(super) fn retry(node: &Node, report: &mut Report) -> Retry {
             let max = map.given("max").map_or(0, |it| match it.as_integer() {
                 Some(max) => at_most_two(max, it, "retry max", report),
                 None => {
-                    report.entry_error(it.span, "retry max is not a number");
+                    let problem = match it.value {
+                        Value::Float(_) => "must be an integer",
+                        _ => "is not a number",
+                    };
+                    report.entry_error(it.span, format!("retry max {problem}"));
                     0
                 }
             });
@@ -91,7 +95,8 @@ fn retry_when(node: &Node, report: &mut Report) -> Vec<String> {
         return one_of(
             node,
             &words,
-            "retry when is not included in the list",
+            "retry when",
+            "is not included in the list",
             report,
         )
         .map(str::to_owned)

@@ -3,11 +3,11 @@
 use super::check::{flattened, unknown_keys};
 use super::common::{Common, DEFAULT_KEYS};
 use super::job::{Job, job};
-use super::variables::{Level, variables};
+use super::variables::{Level, form, variables};
 use super::workflow::{Workflow, workflow};
-use crate::Variable;
 use crate::report::{Report, did_you_mean};
 use crate::yaml::{Key, Mapping, Node, Span, TOO_BIG};
+use crate::{FormVariable, Variable};
 
 const OLD_STYLE: [&str; 5] = [
     "image",
@@ -35,6 +35,7 @@ pub(crate) struct Config {
     /// With `.pre` and `.post`.
     pub(crate) stages: Vec<String>,
     pub(crate) variables: Vec<Variable>,
+    pub(crate) form: Vec<FormVariable>,
     pub(crate) workflow: Workflow,
     pub(crate) jobs: Vec<Job>,
 }
@@ -71,6 +72,7 @@ pub(crate) fn read(root: &Mapping, max_nodes: usize, report: &mut Report) -> Con
         variables: global("variables")
             .map(|it| variables(it, Level::Root, "variables", report))
             .unwrap_or_default(),
+        form: global("variables").map(form).unwrap_or_default(),
         workflow: global("workflow")
             .map(|it| workflow(it, report))
             .unwrap_or_default(),
@@ -136,6 +138,9 @@ fn stages(node: Option<&Node>, report: &mut Report) -> Vec<String> {
                 report.entry_error(node.span, format!("stages config {shape}"));
             }
         }
+    }
+    if names.is_empty() {
+        return names;
     }
     let mut stages = vec![".pre".to_owned()];
     let mut seen: std::collections::HashSet<String> = [".pre", ".post"].map(str::to_owned).into();

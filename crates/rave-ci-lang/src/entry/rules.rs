@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::Clauses;
-use super::check::{boolean, duration, flattened, one_of, unknown_keys};
+use super::check::{blank, boolean, duration, flattened, known_value, unknown_keys};
 use super::needs::{Needs, NeedsOf, needs};
 use super::variables::{Level, variables};
-use super::workflow::auto_cancel;
+use super::workflow::{AutoCancelEntry, auto_cancel};
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Span};
-use crate::{AutoCancel, Variable, When};
+use crate::{Variable, When};
 
 const JOB_KEYS: [&str; 9] = [
     "if",
@@ -22,17 +22,17 @@ const JOB_KEYS: [&str; 9] = [
     "needs",
     "interruptible",
 ];
-const WORKFLOW_KEYS: [&str; 10] = [
+const INCLUDE_KEYS: [&str; 4] = ["if", "exists", "when", "changes"];
+const WORKFLOW_KEYS: [&str; 9] = [
     "if",
     "changes",
     "exists",
     "when",
-    "variables",
-    "auto_cancel",
     "start_in",
     "allow_failure",
+    "variables",
     "needs",
-    "interruptible",
+    "auto_cancel",
 ];
 pub(super) const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
@@ -46,7 +46,7 @@ pub(crate) struct Rule {
     pub(crate) variables: Vec<Variable>,
     pub(crate) needs: Needs,
     pub(crate) interruptible: Option<bool>,
-    pub(crate) auto_cancel: Option<AutoCancel>,
+    pub(crate) auto_cancel: AutoCancelEntry,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,29 +73,62 @@ const WORKFLOW_WORDS: [(&str, RuleWhen); 2] = [
 pub(super) enum Owner {
     Job,
     Workflow,
+    /// An `include` of a trigger.
+    Include,
+}
+
+impl Owner {
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Job => &JOB_KEYS,
+            Self::Workflow => &WORKFLOW_KEYS,
+            Self::Include => &INCLUDE_KEYS,
+        }
+    }
+
+    fn words(self) -> &'static [(&'static str, RuleWhen)] {
+        match self {
+            Self::Job => &JOB_WORDS,
+            Self::Workflow | Self::Include => &WORKFLOW_WORDS,
+        }
+    }
 }
 
 /// Reads a list of rules. `parent` is where the keyword stands, such as `jobs:NAME`.
 pub(super) fn rules(node: &Node, parent: &str, owner: Owner, report: &mut Report) -> Vec<Rule> {
-    let items = flattened(node).filter(|it| it.iter().all(|it| it.as_mapping().is_some()));
+    let items = match items(node, parent, owner) {
+        Ok(items) => items,
+        Err(problem) => {
+            report.entry_error(node.span, problem);
+            return Vec::new();
+        }
+    };
+    let at = format!("{parent}:rules:rule");
+    items
+        .into_iter()
+        .filter(|it| !it.is_null())
+        .filter_map(|it| match it.as_mapping() {
+            Some(map) => Some(rule(it, map, &at, owner, report)),
+            None => {
+                report.entry_error(it.span, format!("{at} config should be a hash"));
+                None
+            }
+        })
+        .collect()
+}
+
+/// Returns the items of the list, or what is wrong with it.
+fn items<'n>(node: &'n Node, parent: &str, owner: Owner) -> Result<Vec<&'n Node>, String> {
+    let items = flattened(node);
+    let are_maps = |it: &Vec<&Node>| it.iter().all(|it| it.as_mapping().is_some());
+    if owner == Owner::Job && !items.as_ref().is_some_and(are_maps) {
+        let problem = "should be an array containing hashes and arrays of hashes";
+        return Err(format!("{parent} rules {problem}"));
+    }
     match items {
-        None => {
-            let message =
-                format!("{parent} rules should be an array containing hashes and arrays of hashes");
-            report.entry_error(node.span, message);
-            Vec::new()
-        }
-        Some(items) if items.is_empty() => {
-            report.entry_error(node.span, format!("{parent}:rules config can't be blank"));
-            Vec::new()
-        }
-        Some(items) => {
-            let at = format!("{parent}:rules:rule");
-            items
-                .iter()
-                .filter_map(|it| Some(rule(it, it.as_mapping()?, &at, owner, report)))
-                .collect()
-        }
+        _ if blank(node) => Err(format!("{parent}:rules config can't be blank")),
+        Some(items) => Ok(items),
+        None => Err(format!("{parent}:rules config should be an array")),
     }
 }
 
@@ -103,33 +136,19 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
     if map.is_empty() {
         report.entry_error(node.span, format!("{at} config can't be blank"));
     }
-    let known: &[&str] = if owner == Owner::Job {
-        &JOB_KEYS
-    } else {
-        &WORKFLOW_KEYS
+    let when = map
+        .given("when")
+        .and_then(|it| known_value(it, owner.words(), &format!("{at} when"), report));
+    let start_in_secs = match owner {
+        Owner::Include => None,
+        Owner::Job | Owner::Workflow => start_in(node, map, when, at, report),
     };
-    unknown_keys(map, at, known, report);
-    let when = map.given("when").and_then(|it| {
-        let words: &[(&str, RuleWhen)] = if owner == Owner::Job {
-            &JOB_WORDS
-        } else {
-            &WORKFLOW_WORDS
-        };
-        let problem = format!(
-            "{at} when unknown value: {}",
-            it.scalar_text().unwrap_or_default()
-        );
-        one_of(it, words, &problem, report)
-    });
+    unknown_keys(map, at, owner.keys(), report);
     Rule {
         span: node.span,
         clauses: Clauses::read(map, at, report),
         when,
-        start_in_secs: if owner == Owner::Job {
-            start_in(node, map, when, at, report)
-        } else {
-            None
-        },
+        start_in_secs,
         allow_failure: boolean(map, "allow_failure", at, report),
         variables: map
             .given("variables")
@@ -140,7 +159,10 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
             .map(|it| needs(it, NeedsOf::Rule, &format!("{at}:needs"), report))
             .unwrap_or_default(),
         interruptible: boolean(map, "interruptible", at, report),
-        auto_cancel: map.given("auto_cancel").map(|it| auto_cancel(it, report)),
+        auto_cancel: map
+            .given("auto_cancel")
+            .map(|it| auto_cancel(it, &format!("{at}:auto_cancel"), report))
+            .unwrap_or_default(),
     }
 }
 
@@ -152,10 +174,10 @@ fn start_in(
     report: &mut Report,
 ) -> Option<u64> {
     match (
-        map.given("start_in"),
+        map.get("start_in"),
         when == Some(RuleWhen::Run(When::Delayed)),
     ) {
-        (Some(it), true) => duration(it, WEEK, &format!("{at} start in"), report),
+        (Some(it), true) if !blank(it) => duration(it, WEEK, &format!("{at} start in"), report),
         (Some(it), false) => {
             report.entry_error(
                 it.span,
@@ -163,7 +185,7 @@ fn start_in(
             );
             None
         }
-        (None, true) => {
+        (_, true) => {
             report.entry_error(node.span, format!("{at} start in can't be blank"));
             None
         }

@@ -1,9 +1,10 @@
 //! `run` and `inputs`: steps instead of a script, and values that whoever plays a job may change.
 
-use super::check::{blank, unknown_keys};
+use super::check::{blank, known_value, unknown_keys};
 use super::json::{input_value, json};
+use super::variables::is_alphanumeric;
 use crate::report::Report;
-use crate::yaml::{Mapping, Node, Value};
+use crate::yaml::{Mapping, Node};
 use crate::{InputValue, JobInput};
 
 const STEP_KEYS: [&str; 7] = [
@@ -126,30 +127,29 @@ fn input(
         }
         it.as_text().map(str::to_owned)
     });
-    let kind = map.given("type").and_then(Node::scalar_text);
-    let kind = kind.as_deref().unwrap_or("string");
-    if !["string", "number", "boolean", "array"].contains(&kind) {
-        report.entry_error(node.span, format!("{at} input type unknown value: {kind}"));
-        return None;
+    let kinds = ["string", "number", "boolean", "array"].map(|it| (it, ()));
+    if let Some(kind) = map.given("type") {
+        known_value(kind, &kinds, &format!("{at} input type"), report)?;
+    }
+    if map
+        .given("description")
+        .is_some_and(|it| !is_alphanumeric(it))
+    {
+        let problem = "input description must be an alphanumeric string";
+        report.entry_error(node.span, format!("{at} {problem}"));
     }
     let Some(default) = map.given("default") else {
         report.entry_error(node.span, format!("{at} must have a default value"));
         return None;
     };
-    let has_type = match kind {
-        "string" => default.as_text().is_some(),
-        "number" => matches!(default.value, Value::Integer(_) | Value::Float(_)),
-        "boolean" => default.as_bool().is_some(),
-        _ => default.as_sequence().is_some(),
-    };
     let default_value = input_value(default);
     // These come from another part of GitLab and name the input after the keyword.
     let parent = at.rsplit_once(':').map_or(at, |it| it.0);
     let parent = parent.strip_suffix(":inputs").unwrap_or(parent);
-    let problem = if !has_type {
-        let article = if kind == "array" { "an" } else { "a" };
-        format!("default value is not {article} {kind}")
-    } else if !options.is_empty() && !options.contains(&default_value) {
+    let problem = if options
+        .as_ref()
+        .is_some_and(|it| !it.contains(&default_value))
+    {
         let shown = default.scalar_text().unwrap_or_default();
         format!("`{shown}` cannot be used because it is not in the list of allowed options")
     } else if let Some(regex) = &regex
@@ -161,7 +161,7 @@ fn input(
             name: name.to_owned(),
             default: default_value,
             description: map.given("description").and_then(Node::scalar_text),
-            options,
+            options: options.unwrap_or_default(),
             regex,
         });
     };
@@ -169,13 +169,11 @@ fn input(
     None
 }
 
-fn options(map: &Mapping, at: &str, report: &mut Report) -> Vec<InputValue> {
-    let Some(node) = map.given("options") else {
-        return Vec::new();
-    };
+fn options(map: &Mapping, at: &str, report: &mut Report) -> Option<Vec<InputValue>> {
+    let node = map.given("options")?;
     let Some(items) = node.as_sequence() else {
         report.entry_error(node.span, format!("{at} input options should be an array"));
-        return Vec::new();
+        return None;
     };
     if items.len() > MAX_OPTIONS {
         report.entry_error(
@@ -189,7 +187,7 @@ fn options(map: &Mapping, at: &str, report: &mut Report) -> Vec<InputValue> {
             format!("{at} config options array cannot contain null values"),
         );
     }
-    items.iter().map(input_value).collect()
+    Some(items.iter().map(input_value).collect())
 }
 
 /// Returns whether a text matches a pattern, which may stand between slashes.

@@ -2,6 +2,7 @@
 
 use super::check::{blank, boolean, one_of, required_text, text, unknown_keys};
 use super::json::{input_value, json};
+use super::rules::{Owner, rules};
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Span, Value};
 use crate::{Forward, InputValue, Trigger, TriggerStrategy, TriggerTarget};
@@ -58,7 +59,8 @@ pub(super) fn trigger(node: &Node, at: &str, report: &mut Report) -> Option<Trig
         one_of(
             it,
             &words,
-            &format!("{at} strategy should be depend or mirror"),
+            &format!("{at} strategy"),
+            "should be depend or mirror",
             report,
         )
     });
@@ -107,7 +109,7 @@ fn child(map: &Mapping, include: &Node, at: &str, report: &mut Report) -> Option
     unknown_keys(map, at, &["strategy", "include", "forward"], report);
     let at = format!("{at}:include");
     match &include.value {
-        Value::Text(_) => {}
+        Value::Text(_) | Value::Null => {}
         Value::Sequence(items) => {
             if items.len() > MAX_INCLUDES {
                 report.entry_error(
@@ -148,7 +150,7 @@ pub(super) fn artifact_jobs(node: &Node) -> Vec<(Span, String)> {
 
 fn entry(node: &Node, at: &str, report: &mut Report) {
     let map = match &node.value {
-        Value::Text(_) => return,
+        Value::Text(_) | Value::Null => return,
         Value::Mapping(map) => map,
         _ => {
             report.entry_error(node.span, format!("{at} should be a hash or a string"));
@@ -169,11 +171,23 @@ fn entry(node: &Node, at: &str, report: &mut Report) {
             report.entry_error(node.span, format!("{at} must specify the {what}"));
         }
     }
+    if let Some(list) = map.given("rules") {
+        let parent = at.strip_suffix(" config").unwrap_or(at);
+        let hashes = list.as_sequence();
+        if hashes.is_some_and(|it| it.iter().all(|it| it.as_mapping().is_some())) {
+            rules(list, parent, Owner::Include, report);
+        } else {
+            report.entry_error(
+                list.span,
+                format!("{parent} rules should be an array of hashes"),
+            );
+        }
+    }
 }
 
 fn forward(node: &Node, at: &str, report: &mut Report) -> Forward {
+    // GitLab takes any other value for none.
     let Some(map) = node.as_mapping() else {
-        report.entry_error(node.span, format!("{at} config should be a hash"));
         return Forward::default();
     };
     unknown_keys(map, at, &["yaml_variables", "pipeline_variables"], report);

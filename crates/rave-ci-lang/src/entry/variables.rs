@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::check::boolean;
-use crate::Variable;
+use super::check::strings;
 use crate::report::Report;
-use crate::yaml::{Key, Mapping, Node};
+use crate::yaml::{Key, Mapping, Node, Value};
+use crate::{FormVariable, Variable};
 
 /// Where variables are defined, which decides about the form of their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,17 @@ fn variable(
         return None;
     }
     match (value.scalar_text(), value.as_mapping()) {
-        (Some(text), _) => Some(Variable::public(name, text)),
-        (None, Some(map)) if level != Level::Plain => detailed(key, value, map, level, at, report),
-        (None, _) if level == Level::Plain => {
+        (Some(_), _) if value.is_null() && level == Level::Plain => {
             report.entry_error(value.span, format!("{at}:{name} config must be a string"));
             None
         }
-        (None, _) => {
+        (Some(text), _) => Some(Variable::public(name, text)),
+        (None, Some(map)) if level != Level::Plain => detailed(key, value, map, level, at, report),
+        (None, Some(_)) => {
+            report.entry_error(value.span, format!("{at}:{name} config must be a string"));
+            None
+        }
+        (None, None) => {
             report.entry_error(
                 value.span,
                 "variable definition must be either a string or a hash",
@@ -72,6 +76,30 @@ fn detailed(
         Level::Root => &["value", "description", "options", "expand"],
         Level::Job | Level::Plain => &["value", "expand"],
     };
+    let value = map.given("value");
+    let text = value.map_or(Some(String::new()), Node::scalar_text);
+    if text.is_none() {
+        report.entry_error(node.span, format!("{at} config value must be a scalar"));
+    }
+    if map
+        .given("description")
+        .is_some_and(|it| !is_alphanumeric(it))
+    {
+        let problem = "config description must be an alphanumeric string";
+        report.entry_error(node.span, format!("{at} {problem}"));
+    }
+    let options = map.given("options");
+    let expand = map.given("expand").and_then(|it| {
+        if it.as_bool().is_none() {
+            let problem = "config expand should be a boolean value";
+            report.entry_error(it.span, format!("{at} {problem}"));
+        }
+        it.as_bool()
+    });
+    if let Some(options) = options.filter(|it| strings(it).is_none()) {
+        let problem = "config options should be an array of strings";
+        report.entry_error(options.span, format!("{at} {problem}"));
+    }
     let unknown: Vec<&str> = map
         .iter()
         .map(|it| it.0.text.as_str())
@@ -82,31 +110,41 @@ fn detailed(
             node.span,
             format!("{at} config uses invalid data keys: {}", unknown.join(", ")),
         );
-        return None;
     }
-    let value = map.given("value");
-    let Some(text) = value.map_or(Some(String::new()), Node::scalar_text) else {
-        report.entry_error(node.span, format!("{at} config value must be a scalar"));
-        return None;
-    };
-    if let Some(options) = map.given("options") {
-        let mut options = options
-            .as_sequence()
-            .into_iter()
-            .flatten()
-            .filter_map(Node::scalar_text);
-        if !options.any(|it| it == text) {
-            report.entry_error(
-                node.span,
-                format!("{at} config value must be present in options"),
-            );
-        }
+    let chosen = value.and_then(Node::as_text);
+    let offered = options.and_then(strings).filter(|it| !it.is_empty());
+    if offered.is_some_and(|it| !it.iter().any(|it| Some(it.as_str()) == chosen)) {
+        report.entry_error(
+            node.span,
+            format!("{at} config value must be present in options"),
+        );
     }
-    let expand = boolean(map, "expand", &format!("{at} config"), report).unwrap_or(true);
     Some(Variable {
-        raw: !expand,
-        ..Variable::public(&key.text, text)
+        raw: expand == Some(false),
+        ..Variable::public(&key.text, text?)
     })
+}
+
+/// Returns whether a value is a text or a whole number.
+pub(super) fn is_alphanumeric(node: &Node) -> bool {
+    matches!(node.value, Value::Text(_) | Value::Integer(_))
+}
+
+/// Reads what a person who runs the pipeline by hand is asked for: the root variables that say something about themselves.
+pub(super) fn form(node: &Node) -> Vec<FormVariable> {
+    let map = node.as_mapping().into_iter().flat_map(Mapping::iter);
+    map.filter_map(|(key, value)| {
+        let map = value.as_mapping()?;
+        let described = |it: &str| map.given(it).is_some();
+        let text = |it: &str| map.given(it).and_then(Node::scalar_text);
+        (described("description") || described("options")).then(|| FormVariable {
+            key: key.text.clone(),
+            value: text("value").unwrap_or_default(),
+            description: text("description"),
+            options: map.given("options").and_then(strings).unwrap_or_default(),
+        })
+    })
+    .collect()
 }
 
 /// Lays `over` on top of `base`. A key stays where it first appeared.

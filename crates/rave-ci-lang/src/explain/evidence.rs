@@ -83,7 +83,7 @@ impl Witness<'_> {
         let absent = Policy::branches_and_tags();
         let only = match &job.only {
             Some(only) => Some(only),
-            None => self.config.workflow.rules.is_none().then_some(&absent),
+            None => (!self.config.workflow.has_rules).then_some(&absent),
         };
         let only = only
             .filter(|_| policies)
@@ -148,6 +148,7 @@ impl Witness<'_> {
                             (clause.held, clause.because) = (Some(held), because);
                         }
                     })
+                    .unwrap_or(false)
             });
             decided |= held == Some(true);
             evidence.push(RuleEvidence {

@@ -135,6 +135,41 @@ impl Checker<'_> {
             };
             self.reference(candidate, &target, "dependency", *span, report);
         }
+        self.stops(candidate, report);
+        if job.pages.as_ref().is_some_and(|it| it.is_ambiguous) {
+            let name = &candidate.name;
+            report.error(
+                job.span,
+                format!("{name} job: use either {name}:publish or {name}:pages:publish"),
+            );
+        }
+    }
+
+    /// Checks that the job which is to stop an environment can do so.
+    fn stops(&self, candidate: &Candidate<'_>, report: &mut Report) {
+        let Some(environment) = &candidate.job.environment else {
+            return;
+        };
+        let Some(on_stop) = &environment.on_stop else {
+            return;
+        };
+        let found = self.candidates.find(on_stop);
+        let found = found.map(|it| &self.candidates.all[it].job.environment);
+        let problem = match found {
+            None => "is not defined",
+            Some(None) => "does not have environment defined",
+            Some(Some(stopped)) if stopped.name != environment.name => {
+                "have different environment name"
+            }
+            Some(Some(stopped)) if stopped.action != "stop" => "needs to have action stop defined",
+            Some(Some(_)) => return,
+        };
+        let hint = match found {
+            None => did_you_mean(on_stop, self.config.jobs.iter().map(|it| it.name.as_str())),
+            Some(_) => None,
+        };
+        let message = format!("{} job: on_stop job {on_stop} {problem}", candidate.name);
+        report.error_with_hint(candidate.job.span, message, hint);
     }
 
     fn needs(&self, candidate: &Candidate<'_>, report: &mut Report) {
@@ -218,7 +253,7 @@ impl Checker<'_> {
         else {
             return;
         };
-        if self.config.workflow.rules.is_none() {
+        if !self.config.workflow.has_rules {
             let message = format!(
                 "jobs:{} may allow multiple pipelines to run for a single action due to `rules:when` clause with no \
                  `workflow:rules` - read more: https://docs.gitlab.com/ee/ci/jobs/job_troubleshooting.html\

@@ -2,7 +2,7 @@
 
 use crate::When;
 use crate::entry::{Job, Policy, Rule, RuleWhen};
-use crate::facts::Facts;
+use crate::facts::{Facts, Undecided};
 use crate::scope::Scope;
 
 /// How a job comes in.
@@ -12,15 +12,20 @@ pub(super) struct Decision<'a> {
     pub(super) when: When,
     pub(super) start_in_secs: Option<u64>,
     pub(super) allow_failure: bool,
-    pub(super) allow_failure_exit_codes: Vec<i32>,
+    pub(super) allow_failure_exit_codes: &'a [i32],
 }
 
 pub(super) fn first_match<'a>(
     rules: &'a [Rule],
     scope: &Scope<'_>,
     facts: &Facts<'_>,
-) -> Option<&'a Rule> {
-    rules.iter().find(|it| it.clauses.hold(scope, facts))
+) -> Result<Option<&'a Rule>, Undecided> {
+    for rule in rules {
+        if rule.clauses.hold(scope, facts)? {
+            return Ok(Some(rule));
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn is_never(rule: &Rule) -> bool {
@@ -33,35 +38,38 @@ pub(super) fn decide<'a>(
     has_workflow_rules: bool,
     scope: &Scope<'_>,
     facts: &Facts<'_>,
-) -> Option<Decision<'a>> {
+) -> Result<Option<Decision<'a>>, Undecided> {
     let rule = match &job.rules {
-        Some(rules) => Some(first_match(rules, scope, facts).filter(|it| !is_never(it))?),
+        Some(rules) => match first_match(rules, scope, facts)? {
+            Some(rule) if !is_never(rule) => Some(rule),
+            _ => return Ok(None),
+        },
         None if passes_policies(job, has_workflow_rules, scope, facts) => None,
-        None => return None,
+        None => return Ok(None),
     };
     let when = match rule.and_then(|it| it.when) {
         Some(RuleWhen::Run(when)) => when,
         _ => job.when,
     };
     let (allow_failure, allow_failure_exit_codes) = match rule.and_then(|it| it.allow_failure) {
-        Some(allowed) => (allowed, Vec::new()),
+        Some(allowed) => (allowed, &[][..]),
         // Only the job's own `when: manual` makes a manual job optional: one made manual by a rule blocks.
         None => (
             job.allow_failure.unwrap_or(job.when == When::Manual),
-            job.allow_failure_exit_codes.clone(),
+            job.allow_failure_exit_codes.as_slice(),
         ),
     };
     let start_in_secs = rule
         .and_then(|it| it.start_in_secs)
         .or(job.start_in_secs)
         .filter(|_| when == When::Delayed);
-    Some(Decision {
+    Ok(Some(Decision {
         rule,
         when,
         start_in_secs,
         allow_failure,
         allow_failure_exit_codes,
-    })
+    }))
 }
 
 /// Decides `only` and `except`. A job without any of them and of rules runs for branches and tags.

@@ -7,7 +7,7 @@ use super::workflow::Workflow;
 use crate::entry::{Config, Job};
 use crate::facts::Facts;
 use crate::report::Report;
-use crate::scope::Scope;
+use crate::scope::Layer;
 use crate::{Variable, When};
 
 /// One job, or one copy of a parallel job.
@@ -35,23 +35,22 @@ pub(crate) fn subjects<'a>(
         return Vec::new();
     };
     let workflow = Workflow::decide(config, facts);
-    let planner = Planner {
-        config,
-        facts,
-        candidates: &candidates,
-        // Where the workflow refuses, this is what the job would have seen.
-        variables: workflow
-            .as_ref()
-            .map_or(&config.variables, |it| &it.variables),
-    };
-    let has_workflow_rules = config.workflow.rules.is_some();
+    // Where the workflow refuses, this is what the job would have seen.
+    let variables = workflow
+        .as_ref()
+        .map_or(&config.variables, |it| &it.variables);
+    let root = Layer::new(variables);
+    let planner = Planner::new(config, facts, &candidates, &root);
+    let has_workflow_rules = config.workflow.has_rules;
     let wanted = candidates.all.iter();
     let wanted = wanted.filter(|it| it.name == name || it.job.name == name);
     wanted
         .map(|candidate| {
-            let (predefined, yaml) = planner.variables_of(candidate);
-            let scope = Scope::new(&predefined, &yaml, facts.event);
+            let predefined = planner.predefined(candidate);
+            let yaml = planner.yaml(candidate, None);
+            let scope = planner.scope(candidate, &predefined, None);
             let decision = rules::decide(candidate.job, has_workflow_rules, &scope, facts);
+            let decision = decision.ok().flatten();
             Subject {
                 name: candidate.name.clone(),
                 job: candidate.job,

@@ -1,8 +1,8 @@
 //! `workflow`: whether there is a pipeline, its name and its variables.
 
 use super::rules;
-use crate::entry::{Config, overlay};
-use crate::expand::{Unknown, expand};
+use crate::entry::{AutoCancelEntry, Config, overlay};
+use crate::expand::Unknown;
 use crate::facts::Facts;
 use crate::scope::Scope;
 use crate::{AutoCancel, Variable};
@@ -19,27 +19,28 @@ impl Workflow {
     /// Returns `None` if there is to be no pipeline.
     pub(super) fn decide(config: &Config, facts: &Facts<'_>) -> Option<Self> {
         let mut variables = config.variables.clone();
-        let mut auto_cancel = config.workflow.auto_cancel;
+        let mut of_rule = AutoCancelEntry::default();
         if let Some(rules) = &config.workflow.rules {
             let scope = Scope::new(&[], &config.variables, facts.event);
-            let rule = rules::first_match(rules, &scope, facts)?;
+            // What cannot be decided is no reason for a pipeline.
+            let rule = rules::first_match(rules, &scope, facts).ok().flatten()?;
             if rules::is_never(rule) {
                 return None;
             }
-            auto_cancel = rule.auto_cancel.unwrap_or(auto_cancel);
+            of_rule = rule.auto_cancel;
             overlay(&mut variables, &rule.variables);
         }
         let scope = Scope::new(&[], &variables, facts.event);
-        let name = config.workflow.name.as_ref().map(|it| {
-            expand(it, &scope.expanded().variables, Unknown::Empty)
-                .trim()
-                .to_owned()
-        });
+        let name = config
+            .workflow
+            .name
+            .as_ref()
+            .map(|it| scope.fill(it, Unknown::Empty).trim().to_owned());
         let name = name.filter(|it| !it.is_empty());
         Some(Self {
             name,
             variables,
-            auto_cancel,
+            auto_cancel: config.workflow.auto_cancel.with(of_rule),
         })
     }
 }

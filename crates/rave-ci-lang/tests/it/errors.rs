@@ -356,7 +356,7 @@ fn rules() {
         "only: {variables: ['$A ==']}",
         "jobs:a:only variables invalid expression syntax",
     );
-    check("only: []", "jobs:a:only config can't be blank");
+    check("only: {}", "jobs:a:only config can't be blank");
 }
 
 #[test]
@@ -850,7 +850,7 @@ fn hints_name_what_was_meant() {
 #[test]
 fn keywords_that_are_handed_on() {
     for (keyword, expected) in [
-        ("services: x", "jobs:a:services config should be a array"),
+        ("services: x", "jobs:a:services config should be an array"),
         (
             "services: [{name: x, foo: 1}]",
             "jobs:a:services:service config contains unknown keys: foo",

@@ -203,8 +203,6 @@ pub(super) async fn load(
     }
     let people = base::people(ci, [pipeline.user].into_iter()).await?;
     Ok(PipelineView {
-        upstream: ci.upstream_link(access, &pipeline).await?,
-        links: ci.links(access, &jobs).await?,
         base,
         pipeline,
         retried,
@@ -238,7 +236,6 @@ fn render_form(
     status: StatusCode,
 ) -> Response {
     let base = Base {
-        root: page.href(""),
         href: page.project_href(access.project(), ""),
         may_run: true,
     };

@@ -153,7 +153,6 @@ impl Ci {
             more: Vec::new(),
             reach: Reach::Everything,
             schedule: None,
-            parent: None,
         };
         let Some(reading) = self.read_plan(&occasion).await? else {
             return nothing;
@@ -249,12 +248,11 @@ impl Ci {
             more: wish.more,
             reach: Reach::Everything,
             schedule: wish.schedule,
-            parent: None,
         })
     }
 
     /// Judges a reading: a pipeline to make, or why there is none.
-    pub(super) fn draft(
+    fn draft(
         &self,
         occasion: Occasion,
         reading: Reading,
@@ -427,8 +425,8 @@ fn created_event(
 }
 
 /// Why a valid file makes no pipeline.
-pub(super) struct Refusal {
-    pub(super) reasons: Vec<String>,
+struct Refusal {
+    reasons: Vec<String>,
     lines: Vec<String>,
 }
 

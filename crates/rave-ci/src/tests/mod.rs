@@ -2,17 +2,13 @@
 
 mod artifacts;
 mod creation;
-mod dotenv;
-mod downstream;
 mod flow;
 mod liveness;
 mod matching;
 mod redundant;
 mod resources;
-mod schedules;
 mod settings;
-mod triggers;
-pub(crate) mod world;
+mod world;
 
 pub(crate) use world::{Answer, Place, World};
 

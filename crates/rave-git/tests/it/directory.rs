@@ -231,7 +231,6 @@ impl Directory for Fake {
                     id: *id,
                     username: name.clone(),
                     name,
-                    email: String::new(),
                     active: true,
                 },
             )

@@ -2,7 +2,6 @@
 
 mod archives;
 pub(crate) mod place;
-mod run_steps;
 mod stages;
 
 use std::sync::Arc;
@@ -86,7 +85,7 @@ pub(crate) async fn run(
         return;
     }
     let done = CancellationToken::new();
-    let mut stages = Stages {
+    let stages = Stages {
         shared,
         limits: limits(shared, &variables),
         job: &job,

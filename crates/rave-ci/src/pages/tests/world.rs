@@ -164,7 +164,6 @@ impl Directory for Fake {
             id: it.id,
             username: it.username.clone(),
             name: it.name.clone(),
-            email: String::new(),
             active: true,
         };
         let all = known.filter_map(|it| it.user().map(summary));
@@ -301,11 +300,8 @@ impl World {
         let ci = Ci::new(
             db,
             Arc::new(blobs),
-            crate::Ports {
-                forge: fake.clone(),
-                directory: fake.clone(),
-                issuer: Arc::new(crate::tests::world::Unsigned),
-            },
+            fake.clone(),
+            fake.clone(),
             clock.clone(),
             config,
             crate::SealingKey::parse(&crate::SealingKey::generate().unwrap()).unwrap(),
