@@ -12,6 +12,7 @@ import time
 
 import measure
 import peer
+import pipelines
 from measure import Server, commit_file, git, median, percentile, timed
 
 MIB = 1 << 20
@@ -201,7 +202,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "clone": clone, "memory": memory}
 
 
 def main():

@@ -11,11 +11,13 @@
 PERSONAS = ("anonymous", "stranger", "reporter", "maintainer", "admin")
 
 _ROUTES = [
-    # Open to all.
+    # Open to all. Triggers first of all miss their token, which is not sent.
     (
         "yes yes yes yes yes",
         """
         GET /
+        GET /.well-known/openid-configuration
+        GET /oauth/discovery/keys
         GET /-/assets/{version}/{name}
         GET /-/health
         GET /-/liveness
@@ -26,6 +28,8 @@ _ROUTES = [
         POST /-/logout
         GET /api/v4/groups
         GET /api/v4/projects
+        POST /api/v4/projects/{id}/trigger/pipeline
+        POST /api/v4/projects/{id}/ref/{ref}/trigger/pipeline
     """,
     ),
     # Nothing is sent, which is neither a right password nor a link that exists.
@@ -245,6 +249,9 @@ _ROUTES = [
         GET /api/v4/projects/{id}/pipelines/{pipeline}
         GET /api/v4/projects/{id}/pipelines/{pipeline}/bridges
         GET /api/v4/projects/{id}/pipelines/{pipeline}/jobs
+        GET /api/v4/projects/{id}/pipeline_schedules
+        GET /api/v4/projects/{id}/pipeline_schedules/{schedule}
+        GET /api/v4/projects/{id}/pipeline_schedules/{schedule}/pipelines
         GET /api/v4/projects/{id}
         GET /api/v4/projects/{id}/members
         GET /api/v4/projects/{id}/members/all
@@ -349,6 +356,19 @@ _ROUTES = [
         POST /api/v4/projects/{id}/pipeline
         GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
         GET /api/v4/projects/{id}/runners
+        POST /api/v4/projects/{id}/pipeline_schedules
+        PUT /api/v4/projects/{id}/pipeline_schedules/{schedule}
+        DELETE /api/v4/projects/{id}/pipeline_schedules/{schedule}
+        POST /api/v4/projects/{id}/pipeline_schedules/{schedule}/play
+        POST /api/v4/projects/{id}/pipeline_schedules/{schedule}/take_ownership
+        POST /api/v4/projects/{id}/pipeline_schedules/{schedule}/variables
+        PUT /api/v4/projects/{id}/pipeline_schedules/{schedule}/variables/{key}
+        DELETE /api/v4/projects/{id}/pipeline_schedules/{schedule}/variables/{key}
+        GET /api/v4/projects/{id}/triggers
+        POST /api/v4/projects/{id}/triggers
+        GET /api/v4/projects/{id}/triggers/{trigger}
+        PUT /api/v4/projects/{id}/triggers/{trigger}
+        DELETE /api/v4/projects/{id}/triggers/{trigger}
         GET /api/v4/projects/{id}/variables
         POST /api/v4/projects/{id}/variables
         GET /api/v4/projects/{id}/variables/{key}

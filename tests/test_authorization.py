@@ -85,8 +85,13 @@ def stage(world: World) -> Stage:
     token = world.root.get(f"/personal_access_tokens?user_id={bystander.id}").json()[0]["id"]
     for owner in (project.gitlab, group, world.root.gitlab):
         owner.variables.create({"key": "WALK", "value": "walked"})
+    schedule = project.gitlab.pipelineschedules.create({"description": "Walk", "ref": "main", "cron": "0 0 1 1 *"})
+    trigger = project.gitlab.triggers.create({"description": "Walk"})
+    secrets.note(trigger.token)
     sha = project.work.head()
     values = {
+        "schedule": str(schedule.id),
+        "trigger": str(trigger.id),
         "key": "WALK",
         "project": project.path,
         "group": str(group.id),

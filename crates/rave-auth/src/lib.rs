@@ -9,6 +9,7 @@ mod pages;
 mod password;
 mod routes;
 mod service;
+mod signing;
 mod store;
 mod throttle;
 mod worker;

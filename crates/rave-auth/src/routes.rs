@@ -5,11 +5,13 @@ use std::sync::Arc;
 use rave_http::Routes;
 
 use crate::Auth;
-use crate::api::{groups, instance, members, tokens, users};
+use crate::api::{discovery, groups, instance, members, tokens, users};
 use crate::pages;
 
 pub(crate) fn routes() -> Routes<Arc<Auth>> {
     page_routes(Routes::new())
+        .get("/.well-known/openid-configuration", discovery::document)
+        .get("/oauth/discovery/keys", discovery::keys)
         .get("/api/v4/version", instance::version)
         .get("/api/v4/metadata", instance::metadata)
         .get("/api/v4/namespaces", instance::list_namespaces)

@@ -2,10 +2,11 @@
 
 mod api;
 mod config;
+mod cron;
+mod dotenv;
 mod error;
 mod metrics;
 mod model;
-mod multipart;
 mod pages;
 mod render;
 mod reports;
@@ -21,8 +22,8 @@ mod worker;
 
 pub use config::CiConfig;
 pub use reports::PipelineReports;
-pub use service::Ci;
 pub use service::local;
+pub use service::{Ci, Ports};
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
 pub use vault::{InvalidKey, SealingKey};

@@ -65,6 +65,13 @@ labels! {
         /// As the one before, but nobody waits for jobs that are not let go yet.
         NewestReadyFirst = "newest_ready_first",
     }
+    /// How a pipeline's status becomes that of a bridge.
+    Strategy {
+        /// The bridge runs until it ends.
+        Depend = "depend",
+        /// The bridge always has its status.
+        Mirror = "mirror",
+    }
     /// What has to be done to a pipeline.
     ChoreKind {
         /// Cancel it.
@@ -451,6 +458,8 @@ pub(crate) struct PipelineFilter {
     pub(crate) yaml_errors: Option<bool>,
     pub(crate) user: Option<UserId>,
     pub(crate) name: Option<String>,
+    /// Only those of a schedule.
+    pub(crate) schedule: Option<i64>,
     pub(crate) updated_after: Option<Timestamp>,
     pub(crate) updated_before: Option<Timestamp>,
     pub(crate) order: PipelineOrder,

@@ -1,10 +1,11 @@
 //! The predefined variables: what a pipeline knows of itself before it has jobs, and what a job is told when it runs.
 
-use rave_ci_lang::{JobPlan, Reader, Variable, expand_all, slug};
+use rave_ci_lang::{Forward, JobPlan, Reader, Unknown, Variable, expand, expand_all, slug};
 use rave_core::id::JobId;
 use rave_core::permission::Project;
 use rave_core::port::{Commit, NamespaceSummary, UserSummary};
 use rave_core::time::Timestamp;
+use sha2::Digest as _;
 
 use crate::config::CiConfig;
 use crate::model::{Job, Pipeline, Runner};
@@ -70,6 +71,7 @@ pub fn of_pipeline(facts: &PipelineFacts<'_>) -> Vec<Variable> {
         list.add("GITLAB_USER_ID", user.id.to_string());
         list.add_raw("GITLAB_USER_LOGIN", &*user.username);
         list.add_raw("GITLAB_USER_NAME", &*user.name);
+        list.add_raw("GITLAB_USER_EMAIL", &*user.email);
     }
     list.0
 }
@@ -192,9 +194,18 @@ pub(crate) struct JobFacts<'a> {
     pub(crate) pipeline_variables: &'a [Variable],
     pub(crate) job: &'a Job,
     pub(crate) plan: &'a JobPlan,
+    /// Left by jobs before it.
+    pub(crate) dotenv: &'a [Variable],
     pub(crate) job_variables: &'a [Variable],
+    /// `None` for a bridge, which no runner runs.
+    pub(crate) machine: Option<Machine<'a>>,
+}
+
+/// What runs a job, and when.
+pub(crate) struct Machine<'a> {
     pub(crate) runner: &'a Runner,
     pub(crate) token: &'a str,
+    pub(crate) id_tokens: &'a [Variable],
     pub(crate) now: Timestamp,
 }
 
@@ -205,6 +216,9 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
     running(&mut list, facts);
     planned(&mut list, facts);
     let mut all = list.0;
+    if let Some(machine) = &facts.machine {
+        all.extend_from_slice(machine.id_tokens);
+    }
     all.extend_from_slice(facts.predefined);
     all.push(Variable::public(
         "CI_PIPELINE_IID",
@@ -214,9 +228,18 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
         all.push(Variable::public("CI_PIPELINE_NAME", name));
     }
     all.extend_from_slice(&facts.plan.variables);
+    all.extend_from_slice(facts.dotenv);
     all.extend_from_slice(facts.project_variables);
     all.extend_from_slice(facts.pipeline_variables);
     all.extend_from_slice(facts.job_variables);
+    if let Some(environment) = &facts.plan.environment {
+        let mut last = List::default();
+        last.add("CI_ENVIRONMENT_SLUG", environment_slug(&environment.name));
+        if let Some(url) = &environment.url {
+            last.add("CI_ENVIRONMENT_URL", &**url);
+        }
+        all.extend(last.0);
+    }
     expand_all(&all, Reader::Runner).variables
 }
 
@@ -230,25 +253,30 @@ fn running(list: &mut List, facts: &JobFacts<'_>) {
     );
     list.add("CI_JOB_ID", job.id.to_string());
     list.add("CI_JOB_URL", job_url(&project_url, job.id));
-    list.add_secret("CI_JOB_TOKEN", facts.token);
-    list.add("CI_JOB_STARTED_AT", facts.now.rfc3339());
-    list.0.push(Variable {
-        public: false,
-        raw: true,
-        ..Variable::public(
-            "CI_REPOSITORY_URL",
-            repository_url(&facts.config.external_url, facts.project_path, facts.token),
-        )
-    });
-    let runner = facts.runner;
-    list.add("CI_RUNNER_ID", runner.id.to_string());
-    list.add_raw("CI_RUNNER_DESCRIPTION", &*runner.description);
-    list.add_raw("CI_RUNNER_TAGS", serde_json::json!(runner.tags).to_string());
     if let Some(trace) = &pipeline.trace {
         let trace = trace.child().to_string();
         list.add("TRACEPARENT", &*trace);
         list.add("RAVE_TRACEPARENT", trace);
     }
+    let Some(Machine {
+        runner, token, now, ..
+    }) = &facts.machine
+    else {
+        return;
+    };
+    list.add_secret("CI_JOB_TOKEN", *token);
+    list.add("CI_JOB_STARTED_AT", now.rfc3339());
+    list.0.push(Variable {
+        public: false,
+        raw: true,
+        ..Variable::public(
+            "CI_REPOSITORY_URL",
+            repository_url(&facts.config.external_url, facts.project_path, token),
+        )
+    });
+    list.add("CI_RUNNER_ID", runner.id.to_string());
+    list.add_raw("CI_RUNNER_DESCRIPTION", &*runner.description);
+    list.add_raw("CI_RUNNER_TAGS", serde_json::json!(runner.tags).to_string());
 }
 
 fn planned(list: &mut List, facts: &JobFacts<'_>) {
@@ -268,13 +296,118 @@ fn planned(list: &mut List, facts: &JobFacts<'_>) {
     if let Some(environment) = &plan.environment {
         list.add_raw("CI_ENVIRONMENT_NAME", &*environment.name);
         list.add("CI_ENVIRONMENT_ACTION", &*environment.action);
-        if let Some(tier) = &environment.deployment_tier {
-            list.add("CI_ENVIRONMENT_TIER", &**tier);
-        }
-        if let Some(url) = &environment.url {
-            list.add("CI_ENVIRONMENT_URL", &**url);
-        }
+        let tier = environment.deployment_tier.as_deref();
+        let tier = tier.unwrap_or_else(|| guess_tier(&environment.name));
+        list.add("CI_ENVIRONMENT_TIER", tier);
     }
+}
+
+/// What the variables of a downstream pipeline are made from.
+pub(crate) struct Forwarded<'a> {
+    pub(crate) forward: Forward,
+    /// All variables of the bridge, filled into each other.
+    pub(crate) known: &'a [Variable],
+    /// Those of the bridge's file.
+    pub(crate) yaml: &'a [Variable],
+    pub(crate) dotenv: &'a [Variable],
+    /// Those that the bridge's pipeline was given.
+    pub(crate) pipeline: &'a [Variable],
+}
+
+/// Returns the variables that a bridge hands down, one for each key. Values are final: what they refer to is known above
+/// only. One that holds a masked value is masked below, where nobody else knows to.
+pub(crate) fn forwarded(facts: &Forwarded<'_>) -> Vec<Variable> {
+    let mut given: Vec<&Variable> = Vec::new();
+    if facts.forward.yaml_variables {
+        given.extend(facts.yaml);
+    }
+    if facts.forward.pipeline_variables {
+        given.extend(facts.dotenv);
+        given.extend(facts.pipeline);
+    }
+    let secrets = || {
+        facts
+            .known
+            .iter()
+            .filter(|it| it.masked && !it.value.is_empty())
+    };
+    let mut down: Vec<Variable> = Vec::new();
+    for it in given {
+        let value = if it.raw {
+            it.value.clone()
+        } else {
+            expand(&it.value, facts.known, Unknown::Empty)
+        };
+        down.retain(|known| known.key != it.key);
+        down.push(Variable {
+            masked: it.masked || secrets().any(|secret| value.contains(&secret.value)),
+            public: false,
+            value,
+            ..it.clone()
+        });
+    }
+    down
+}
+
+/// Returns the form of an environment's name that fits host names and is unique to it.
+fn environment_slug(name: &str) -> String {
+    const LIMIT: usize = 24;
+    let plain = |it: char| match it.to_ascii_lowercase() {
+        it if it.is_ascii_lowercase() || it.is_ascii_digit() => it,
+        _ => '-',
+    };
+    let mut slug: String = name.to_lowercase().chars().map(plain).collect();
+    if !slug.starts_with(|it: char| it.is_ascii_lowercase()) {
+        slug.insert_str(0, "env-");
+    }
+    while slug.contains("--") {
+        slug = slug.replace("--", "-");
+    }
+    if slug.len() <= LIMIT && slug == name {
+        return slug;
+    }
+    slug.truncate(LIMIT - 7);
+    format!("{}-{}", slug.trim_end_matches('-'), short_digest(name))
+}
+
+/// Returns the last six digits of a text's SHA-256 in base 36.
+fn short_digest(text: &str) -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut number = sha2::Sha256::digest(text.as_bytes()).to_vec();
+    let mut digits = Vec::new();
+    for _ in 0..6 {
+        let mut rest = 0_u32;
+        for byte in &mut number {
+            let value = rest * 256 + u32::from(*byte);
+            *byte = u8::try_from(value / 36).expect("the rest is below 36");
+            rest = value % 36;
+        }
+        digits.push(char::from(DIGITS[rest as usize]));
+    }
+    digits.into_iter().rev().collect()
+}
+
+/// Returns what an environment is for, as far as its name says.
+fn guess_tier(name: &str) -> &'static str {
+    const TIERS: [(&str, &[&str]); 4] = [
+        ("development", &["dev", "review", "trunk"]),
+        (
+            "testing",
+            &[
+                "test", "tst", "int", "acpt", "accept", "qa", "qc", "control", "quality",
+            ],
+        ),
+        (
+            "staging",
+            &["stag", "stg", "model", "modl", "pre", "demo", "non"],
+        ),
+        ("production", &["prod", "prd", "live"]),
+    ];
+    let name = name.to_lowercase();
+    let tier = TIERS
+        .iter()
+        .find(|(_, parts)| parts.iter().any(|it| name.contains(it)));
+    tier.map_or("other", |it| it.0)
 }
 
 /// Returns the address of a job's page.
@@ -315,6 +448,70 @@ mod tests {
         check("http://[::1]:80", "CI_SERVER_FQDN", "[::1]");
         check("http://x", "CI_SERVER_VERSION_PATCH", "3");
         check("http://x", "CI_API_V4_URL", "http://x/api/v4");
+    }
+
+    #[test]
+    fn environments_have_slugs_and_tiers() {
+        let check = |name: &str, slug: &str, tier: &str| {
+            assert_eq!(environment_slug(name), slug, "{name}");
+            assert_eq!(guess_tier(name), tier, "{name}");
+        };
+        check("production", "production", "production");
+        check("review/foo", "review-foo-xd0pc1", "development");
+        check("Staging", "staging-p75vhx", "staging");
+        check("1prod", "env-1prod-3f6p1a", "production");
+        let long = "review/a-very-long-branch-name";
+        check(long, "review-a-very-lon-vgbi69", "development");
+        check("prod.", "prod-321g91", "production");
+        check("a_b", "a-b-73vpuq", "other");
+    }
+
+    #[test]
+    fn what_goes_down_is_final_and_keeps_its_secrets() {
+        let variable = |key: &str, value: &str| Variable {
+            key: key.into(),
+            value: value.into(),
+            ..Variable::default()
+        };
+        let secret = Variable {
+            masked: true,
+            ..variable("KEY", "s3cr3t-value")
+        };
+        let raw = Variable {
+            raw: true,
+            ..variable("RAW", "$REF")
+        };
+        let down = |yaml_variables, pipeline_variables| {
+            let facts = Forwarded {
+                forward: Forward {
+                    yaml_variables,
+                    pipeline_variables,
+                },
+                known: &[variable("REF", "main"), secret.clone()],
+                yaml: &[
+                    variable("A", "$REF-$NOWHERE"),
+                    raw.clone(),
+                    variable("S", "x$KEY"),
+                ],
+                dotenv: &[variable("D", "1"), variable("A", "dotenv")],
+                pipeline: &[variable("P", "$REF"), variable("D", "2")],
+            };
+            let all = forwarded(&facts);
+            let text = |it: &Variable| {
+                let masked = if it.masked { "(masked)" } else { "" };
+                format!("{}={}{masked}", it.key, it.value)
+            };
+            all.iter().map(text).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            down(true, false),
+            "A=main- RAW=$REF S=xs3cr3t-value(masked)"
+        );
+        assert_eq!(
+            down(true, true),
+            "RAW=$REF S=xs3cr3t-value(masked) A=dotenv P=main D=2"
+        );
+        assert_eq!(down(false, false), "");
     }
 
     #[test]

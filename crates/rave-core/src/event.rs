@@ -41,6 +41,8 @@ kinds! {
     ProjectDeleted = "project.deleted",
     /// One reference moved, was made or deleted. The payload is a [`RefChange`].
     PushReceived = "push.received",
+    /// A schedule's time came, or somebody played it.
+    ScheduleDue = "schedule.due",
     /// A pipeline was made, perhaps one that failed at once.
     PipelineCreated = "pipeline.created",
     /// A pipeline's status changed.

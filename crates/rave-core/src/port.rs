@@ -118,6 +118,8 @@ pub struct UserSummary {
     pub id: UserId,
     pub username: String,
     pub name: String,
+    /// For what is done on the user's own behalf, not for the eyes of others.
+    pub email: String,
     /// Whether the account may sign in.
     pub active: bool,
 }
@@ -279,6 +281,13 @@ pub trait Directory: Send + Sync {
         &self,
         principal: &Principal,
     ) -> Result<Vec<NamespaceSummary>, PortError>;
+}
+
+/// Signs statements of this instance about its users and jobs, which others verify by the keys that it publishes.
+#[async_trait]
+pub trait Issuer: Send + Sync {
+    /// Returns the claims as a signed token (RFC 7519, RS256), to be verified by the keys of the discovery document.
+    async fn sign(&self, claims: &serde_json::Value) -> Result<Secret, PortError>;
 }
 
 /// The job that presents a token.

@@ -70,7 +70,7 @@ fn resolve(path: &str) -> Destination {
         .next()
         .unwrap_or_default();
     match root {
-        "api" => return to(Dialect::Api, strip_slash(path), None),
+        "api" | "oauth" | ".well-known" => return to(Dialect::Api, strip_slash(path), None),
         "metrics" => return to(Dialect::Plain, path, None),
         "" | "-" => return to(Dialect::Page, strip_slash(path), None),
         // Rewritten addresses are ours alone: nobody enters by them.

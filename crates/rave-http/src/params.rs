@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use futures_util::Stream;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::error::HttpError;
+use crate::field;
+use crate::multipart::Multipart;
 
 /// Largest body in bytes.
 const LIMIT_BYTES: usize = 2 << 20;
@@ -58,6 +62,14 @@ impl<S: Send + Sync> FromRequest<S> for Params {
                 .extend(map.into_iter().filter(|(_, value)| !value.is_null()));
         } else if kind.starts_with("application/x-www-form-urlencoded") {
             params.add_pairs(&String::from_utf8_lossy(&body));
+        } else {
+            let whole = futures_util::stream::iter([Ok::<_, std::io::Error>(body)]);
+            if let Some(parts) = Multipart::new(&kind, whole) {
+                params.add_parts(parts).await.map_err(|error| {
+                    let message = format!("The body is not valid: {error}");
+                    HttpError::bad_request(message.clone()).body(json!({ "error": message }))
+                })?;
+            }
         }
         Ok(params)
     }
@@ -67,31 +79,26 @@ impl Params {
     /// Adds `a=1&b[]=2&c[d]=3`.
     fn add_pairs(&mut self, text: &str) {
         for (key, value) in pairs(text) {
-            let Some((name, rest)) = key.split_once('[') else {
-                self.values.insert(key, Value::String(value));
-                continue;
-            };
-            let index = rest.strip_suffix(']').unwrap_or(rest);
-            if index.is_empty() || index.parse::<usize>().is_ok() {
-                match self
-                    .values
-                    .entry(name.to_owned())
-                    .or_insert_with(|| json!([]))
-                {
-                    Value::Array(list) => list.push(Value::String(value)),
-                    other => *other = json!([value]),
-                }
-            } else {
-                match self
-                    .values
-                    .entry(name.to_owned())
-                    .or_insert_with(|| json!({}))
-                {
-                    Value::Object(map) => drop(map.insert(index.to_owned(), Value::String(value))),
-                    other => *other = json!({ index: value }),
-                }
-            }
+            field::add(&mut self.values, &key, value);
         }
+    }
+
+    /// Adds the parts of a form, as `curl -F` sends it; what is in files is text like the rest.
+    async fn add_parts<S>(&mut self, mut parts: Multipart<S>) -> std::io::Result<()>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Unpin + Send,
+    {
+        while let Some(part) = parts.next_part().await? {
+            let value = parts.text(LIMIT_BYTES).await?;
+            field::add(&mut self.values, &part.name, value);
+        }
+        Ok(())
+    }
+
+    /// Returns everything that was given, for whoever passes it on.
+    #[must_use]
+    pub fn all(&self) -> &BTreeMap<String, Value> {
+        &self.values
     }
 
     /// Returns the raw value, for structured parameters.

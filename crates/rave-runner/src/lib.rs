@@ -10,6 +10,7 @@ mod job;
 mod report;
 mod runner;
 mod script;
+mod secrets;
 mod source;
 mod trace;
 mod variables;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::secrets::Resolved;
 use crate::wire;
 
 /// A variable after the order is settled.
@@ -55,6 +56,25 @@ impl Variables {
             };
             self.put(&variable.key, value);
         }
+    }
+
+    /// Sets a secret that was fetched, as a file in `file_dir` if it is to be one.
+    pub(crate) fn set_secret(&mut self, secret: Resolved, file_dir: &str) {
+        let Resolved { key, value, file } = secret;
+        self.masked.push(value.clone());
+        let value = match file {
+            true => Value {
+                text: format!("{file_dir}/{key}"),
+                content: Some(value),
+                raw: true,
+            },
+            false => Value {
+                text: value,
+                content: None,
+                raw: true,
+            },
+        };
+        self.put(&key, value);
     }
 
     /// Marks a value as secret that is no variable.

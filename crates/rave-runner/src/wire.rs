@@ -3,6 +3,7 @@
 //! Every list and object may be absent or `null`: GitLab sends both. Unknown fields are ignored, because every
 //! release of the server adds some.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use rave_core::trace::TraceContext;
@@ -89,7 +90,7 @@ impl Features {
             trace_reset: true,
             trace_checksum: true,
             trace_size: true,
-            vault_secrets: false,
+            vault_secrets: true,
             cancelable: true,
             return_exit_code: true,
             service_variables: false,
@@ -137,6 +138,8 @@ pub(crate) struct Job {
     pub(crate) features: JobFeatures,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) hooks: Vec<Hook>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }
 
 impl Job {
@@ -212,6 +215,56 @@ pub(crate) struct Step {
     pub(crate) when: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) allow_failure: bool,
+}
+
+/// A variable whose value another server knows.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Secret {
+    pub(crate) vault: Option<VaultSecret>,
+    pub(crate) file: Option<bool>,
+    /// Other providers, by their names.
+    #[serde(flatten)]
+    pub(crate) others: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Clone, Deserialize)]
+pub(crate) struct VaultSecret {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) server: VaultServer,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) engine: VaultEngine,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) path: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) field: String,
+}
+
+#[derive(Clone, Default, PartialEq, Deserialize)]
+pub(crate) struct VaultServer {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) url: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) namespace: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) auth: VaultAuth,
+}
+
+/// How to log in: where, and with what.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+pub(crate) struct VaultAuth {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) data: serde_json::Value,
+}
+
+#[derive(Clone, Default, Deserialize)]
+pub(crate) struct VaultEngine {
+    /// `kv-v2`, or something that is read without versions.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) path: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

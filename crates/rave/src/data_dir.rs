@@ -109,6 +109,11 @@ impl DataDir {
         self.0.join("blobs")
     }
 
+    /// The key that signs identity tokens.
+    pub(crate) fn signing_key(&self) -> PathBuf {
+        self.0.join("keys/identity-signing.pem")
+    }
+
     /// What may be deleted at any time while no server runs: sockets, hooks, builds and caches of jobs.
     pub(crate) fn run(&self) -> PathBuf {
         self.0.join("run")

@@ -74,7 +74,10 @@ impl Base {
         let auth = Auth::new(
             db.clone(),
             JobTokenStore::new(db.clone()),
-            rave_auth::AuthConfig::default(),
+            rave_auth::AuthConfig {
+                signing_key: Some(dir.signing_key()),
+                ..rave_auth::AuthConfig::default()
+            },
         );
         Ok(Self {
             dir,
@@ -143,8 +146,11 @@ impl Parts {
         let ci = Ci::new(
             db.clone(),
             Arc::new(blobs),
-            git.clone(),
-            auth.clone(),
+            rave_ci::Ports {
+                forge: git.clone(),
+                directory: auth.clone(),
+                issuer: auth.clone(),
+            },
             clock.clone(),
             ci,
             dir.sealing_key()?,

@@ -1,5 +1,6 @@
 //! The part of GitLab's REST API that is about accounts, tokens, groups and members.
 
+pub(crate) mod discovery;
 pub(crate) mod groups;
 pub(crate) mod instance;
 pub(crate) mod members;

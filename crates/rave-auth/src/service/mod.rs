@@ -16,6 +16,7 @@ use rave_store::{Db, run_worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::password::Passwords;
+use crate::signing::SigningKey;
 use crate::throttle::Throttle;
 use crate::worker::Cleanup;
 use crate::{AuthConfig, routes};
@@ -27,6 +28,7 @@ pub struct Auth {
     pub(crate) config: AuthConfig,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) signing: SigningKey,
 }
 
 impl Auth {
@@ -38,6 +40,7 @@ impl Auth {
             jobs,
             passwords: Passwords::new(),
             throttle: Throttle::new(config.tries_per_minute),
+            signing: SigningKey::new(config.signing_key.clone()),
             config,
         })
     }

@@ -70,6 +70,7 @@ impl User {
             id: self.id,
             username: self.username,
             name: self.name,
+            email: self.email,
             active: self.active,
         }
     }

@@ -53,7 +53,7 @@ pub(crate) async fn list_of_pipeline(
     answer_list(&ci, &access, filter, &pagination).await
 }
 
-fn filter(params: &mut Params) -> Result<JobFilter, HttpError> {
+pub(super) fn filter(params: &mut Params) -> Result<JobFilter, HttpError> {
     let mut status = Vec::new();
     for scope in params.list("scope") {
         let found = Status::from_label(&scope).ok_or_else(|| {

@@ -9,8 +9,10 @@ mod pipelines;
 mod resource_groups;
 mod runner;
 mod runners;
+mod schedules;
 pub(crate) mod shapes;
 mod streams;
+mod triggers;
 mod variables;
 
 use std::sync::Arc;
@@ -92,6 +94,59 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
         )
         .get("/api/v4/projects/{id}/ci/lint", lint::lint_commit)
         .post("/api/v4/projects/{id}/ci/lint", lint::lint_text)
+        // Schedules.
+        .get("/api/v4/projects/{id}/pipeline_schedules", schedules::list)
+        .post(
+            "/api/v4/projects/{id}/pipeline_schedules",
+            schedules::create,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}",
+            schedules::show,
+        )
+        .put(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}",
+            schedules::update,
+        )
+        .delete(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}",
+            schedules::delete,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/play",
+            schedules::play,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/take_ownership",
+            schedules::take_ownership,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/pipelines",
+            schedules::pipelines,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/variables",
+            schedules::add_variable,
+        )
+        .put(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/variables/{key}",
+            schedules::update_variable,
+        )
+        .delete(
+            "/api/v4/projects/{id}/pipeline_schedules/{schedule}/variables/{key}",
+            schedules::delete_variable,
+        )
+        // Triggers.
+        .get("/api/v4/projects/{id}/triggers", triggers::list)
+        .post("/api/v4/projects/{id}/triggers", triggers::create)
+        .get("/api/v4/projects/{id}/triggers/{trigger}", triggers::show)
+        .put("/api/v4/projects/{id}/triggers/{trigger}", triggers::update)
+        .delete("/api/v4/projects/{id}/triggers/{trigger}", triggers::delete)
+        .post("/api/v4/projects/{id}/trigger/pipeline", triggers::run)
+        .post(
+            "/api/v4/projects/{id}/ref/{ref}/trigger/pipeline",
+            triggers::run,
+        )
         // Variables.
         .get("/api/v4/projects/{id}/variables", variables::list)
         .post("/api/v4/projects/{id}/variables", variables::create)

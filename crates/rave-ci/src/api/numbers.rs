@@ -42,6 +42,14 @@ impl PathParams {
         self.number("pipeline").map(PipelineId)
     }
 
+    pub(crate) fn schedule(&self) -> Result<i64, HttpError> {
+        self.number("schedule")
+    }
+
+    pub(crate) fn trigger(&self) -> Result<i64, HttpError> {
+        self.number("trigger")
+    }
+
     pub(crate) fn runner(&self) -> Result<RunnerId, HttpError> {
         self.number("runner").map(RunnerId)
     }

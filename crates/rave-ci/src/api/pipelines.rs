@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use super::State;
 use super::numbers::PathParams;
 use super::shapes::Shaper;
-use crate::model::{Pipeline, PipelineFilter, PipelineOrder, Source};
+use crate::model::{Job, Pipeline, PipelineFilter, PipelineOrder, Source};
 use crate::service::Ci;
 use crate::service::create::Wish;
 use crate::setting::is_key;
+use crate::store::job::JobFilter;
 
 /// Most inputs of one pipeline.
 const MAX_INPUTS: usize = 20;
@@ -246,15 +247,26 @@ pub(crate) async fn variables(
     Ok(Json(variables.iter().map(shape).collect::<Vec<_>>()).into_response())
 }
 
-/// `GET …/bridges`: there are none.
+/// `GET …/bridges`: the jobs that make or follow other pipelines.
 pub(crate) async fn bridges(
     ci: State,
     Authorized(access): Authorized<ReadPipelines>,
     path: PathParams,
     pagination: Pagination,
+    mut params: Params,
 ) -> Result<Response, HttpError> {
-    ci.load_pipeline(&access, path.pipeline()?).await?;
-    Ok(pagination.json::<Value>(&[], 0))
+    let pipeline = ci.load_pipeline(&access, path.pipeline()?).await?;
+    let filter = JobFilter {
+        pipeline: Some(pipeline.id),
+        bridges: Some(true),
+        ..super::jobs::filter(&mut params)?
+    };
+    let page = ci.list_jobs(&access, filter, pagination.slice()).await?;
+    let shaper = Shaper::of_jobs(&ci, &access, &page.items).await?;
+    let links = ci.links(&access, &page.items).await?;
+    let shape = |it: &Job| shaper.bridge(it, &links);
+    let items: Vec<Value> = page.items.iter().map(shape).collect();
+    Ok(pagination.json(&items, page.total))
 }
 
 /// `POST …/retry`.

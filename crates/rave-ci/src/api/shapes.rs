@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::error::CiError;
 use crate::model::{Artifact, Job, Pipeline, Runner, RunnerStatus, RunnerType};
 use crate::service::Ci;
+use crate::service::links::Links;
 use crate::service::read::JobExtras;
 
 /// What shapes of one project are made with.
@@ -39,6 +40,23 @@ impl<'a> Shaper<'a> {
         Ok(Self {
             url: &ci.config.external_url,
             project: access.project(),
+            now: ci.now(),
+            users: ci.directory.users(&users).await?,
+            commits: BTreeMap::new(),
+            extras: JobExtras::default(),
+        })
+    }
+
+    /// Prepares shapes in which only users are named.
+    pub(crate) async fn of_users(
+        ci: &'a Ci,
+        project: &'a Project,
+        users: impl IntoIterator<Item = UserId>,
+    ) -> Result<Self, CiError> {
+        let users: Vec<UserId> = users.into_iter().collect();
+        Ok(Self {
+            url: &ci.config.external_url,
+            project,
             now: ci.now(),
             users: ci.directory.users(&users).await?,
             commits: BTreeMap::new(),
@@ -77,11 +95,19 @@ impl<'a> Shaper<'a> {
     }
 
     fn web_url(&self, tail: &str) -> String {
-        format!("{}/{}/-/{tail}", self.url, self.project.path)
+        self.web_url_in(self.project, tail)
+    }
+
+    fn web_url_in(&self, project: &Project, tail: &str) -> String {
+        format!("{}/{}/-/{tail}", self.url, project.path)
     }
 
     /// Returns a pipeline as lists and jobs show it.
     pub(crate) fn pipeline_summary(&self, pipeline: &Pipeline) -> Value {
+        self.summary_in(self.project, pipeline)
+    }
+
+    fn summary_in(&self, project: &Project, pipeline: &Pipeline) -> Value {
         json!({
             "id": pipeline.id.0,
             "iid": pipeline.iid,
@@ -92,7 +118,7 @@ impl<'a> Shaper<'a> {
             "source": pipeline.source.label(),
             "created_at": pipeline.created_at.rfc3339(),
             "updated_at": pipeline.updated_at.rfc3339(),
-            "web_url": self.web_url(&format!("pipelines/{}", pipeline.id)),
+            "web_url": self.web_url_in(project, &format!("pipelines/{}", pipeline.id)),
             "name": pipeline.name,
         })
     }
@@ -174,6 +200,30 @@ impl<'a> Shaper<'a> {
             "extended_trailers": {},
             "web_url": self.web_url(&format!("commit/{}", commit.id)),
         })
+    }
+
+    /// Returns a bridge: a job without what only runners leave, and with the pipeline that it made.
+    pub(crate) fn bridge(&self, job: &Job, links: &Links) -> Value {
+        let mut value = self.job(job);
+        if let Value::Object(map) = &mut value {
+            for key in [
+                "artifacts_file",
+                "artifacts",
+                "runner",
+                "runner_manager",
+                "artifacts_expire_at",
+                "tag_list",
+            ] {
+                map.remove(key);
+            }
+        }
+        let made = links.of(job.id).filter(|it| it.made);
+        let downstream = made.and_then(|it| {
+            let project = it.project.as_ref()?;
+            Some(self.summary_in(project, &it.pipeline))
+        });
+        extend(&mut value, json!({ "downstream_pipeline": downstream }));
+        value
     }
 
     /// Returns a job with everything.

@@ -29,12 +29,14 @@ CREATE TABLE ci_resource_group (
     UNIQUE (project_id, name)
 );
 
--- Bridges that go on as long as a pipeline does; `due` when it changed since they looked.
+-- Bridges that go on as long as a pipeline does; `due` when it changed since they looked, `ended` when both have ended, so
+-- that they go on together.
 CREATE TABLE ci_follow (
     job_id BIGINT NOT NULL PRIMARY KEY,
     pipeline_id BIGINT NOT NULL,
     strategy TEXT NOT NULL,
-    due BIGINT NOT NULL
+    due BIGINT NOT NULL,
+    ended BIGINT NOT NULL
 );
 CREATE INDEX ci_follow_pipeline ON ci_follow (pipeline_id);
 CREATE INDEX ci_follow_due ON ci_follow (job_id) WHERE due = 1;

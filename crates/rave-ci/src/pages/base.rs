@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use rave_core::id::{JobId, PipelineId, ProjectId, UserId};
 use rave_core::name::ObjectId;
-use rave_core::permission::{Access, Action, ReadPipelines, RunPipelines};
+use rave_core::permission::{Access, Action, Project, ReadPipelines, RunPipelines};
 use rave_core::port::UserSummary;
 use rave_http::page::{Chrome, Tab, encode_path};
 use rave_http::{HttpError, Page};
@@ -15,6 +15,8 @@ use crate::service::Ci;
 /// The addresses of a project, and what the reader may do there.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
+    /// What the addresses of all projects begin with.
+    pub(super) root: String,
     /// The project's own address.
     pub(super) href: String,
     /// Whether buttons are shown.
@@ -28,6 +30,11 @@ impl Base {
 
     pub(super) fn pipeline(&self, id: PipelineId) -> String {
         format!("{}/-/pipelines/{id}", self.href)
+    }
+
+    /// The page of a pipeline of any project.
+    pub(super) fn pipeline_in(&self, project: &Project, id: PipelineId) -> String {
+        format!("{}/{}/-/pipelines/{id}", self.root, project.path)
     }
 
     pub(super) fn job(&self, id: JobId) -> String {
@@ -81,6 +88,7 @@ impl People {
 /// Returns where the pages of a project are for one request.
 pub(super) fn of(page: &Page, access: &Access<ReadPipelines>) -> Base {
     Base {
+        root: page.href(""),
         href: page.project_href(access.project(), ""),
         may_run: access.also::<RunPipelines>().is_ok(),
     }

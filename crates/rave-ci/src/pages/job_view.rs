@@ -9,6 +9,7 @@ use super::base::{Base, People, short};
 use super::pipeline_view::kind_tag;
 use super::words;
 use crate::model::{Artifact, Job, Pipeline, Runner};
+use crate::service::links::Links;
 use crate::store::resource::Wait;
 
 /// A job with everything its page shows, the log excepted.
@@ -23,6 +24,8 @@ pub(super) struct JobView {
     /// Names of the jobs that have not let it go.
     pub(super) before: Vec<String>,
     pub(super) stuck: Option<&'static str>,
+    /// The pipeline of a bridge, or why it has none.
+    pub(super) links: Links,
     /// Who has the resource that it waits for.
     pub(super) resource: Option<Wait>,
     pub(super) runner: Option<Runner>,
@@ -116,9 +119,31 @@ impl JobView {
                         }
                     }
                 }
+                (self.downstream())
                 @if let Some(newest) = newest {
                     div.alert.info { "A newer try took this job's place: " a href=(self.base.job(newest.id)) { "#" (newest.id) } " " (component::status_badge(newest.status())) }
                 }
+            }
+        }
+    }
+
+    /// The pipeline of a bridge, or why it has none.
+    fn downstream(&self) -> Markup {
+        let link = self.links.of(self.job.id);
+        let errors = self.links.errors.get(&self.job.id);
+        html! {
+            @if let Some(link) = link {
+                div.alert.info {
+                    @if link.made { "It started " } @else { "It follows " }
+                    @match &link.project {
+                        Some(project) => a href=(self.base.pipeline_in(project, link.pipeline.id)) { "pipeline #" (link.pipeline.id) @if link.pipeline.project != self.job.project { " of " (project.path) } },
+                        None => "a pipeline that you may not see",
+                    }
+                    " " (component::status_badge(link.pipeline.status))
+                }
+            }
+            @if let Some(errors) = errors {
+                div.alert.bad { ul.plain { @for it in errors { li { (it) } } } }
             }
         }
     }

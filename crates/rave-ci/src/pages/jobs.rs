@@ -165,6 +165,7 @@ pub(super) async fn load(
         people: base::people(ci, [job.user].into_iter()).await?,
         commit_title: commit_title.to_owned(),
         now: ci.now(),
+        links: ci.links(access, std::slice::from_ref(&job)).await?,
         artifacts_gone,
         siblings,
         before,

@@ -11,6 +11,7 @@ use super::base::{Base, People, short};
 use super::words;
 use crate::model::{Job, Pipeline};
 use crate::render::graph::{GraphJob, HEAD_HEIGHT, Layout, NODE_HEIGHT, NODE_WIDTH, layout};
+use crate::service::links::{Link, Links};
 
 /// A pipeline with everything its page shows.
 pub(super) struct PipelineView {
@@ -23,6 +24,10 @@ pub(super) struct PipelineView {
     /// Why a pending job gets no runner, by position in `jobs`.
     pub(super) stuck: Vec<Option<&'static str>>,
     pub(super) people: People,
+    /// The pipeline that this one came from.
+    pub(super) upstream: Option<Link>,
+    /// The pipelines that came from this one.
+    pub(super) links: Links,
     pub(super) commit_title: String,
     /// Errors and notices with the text of the file they are about.
     pub(super) sources: Vec<(String, String)>,
@@ -56,6 +61,7 @@ impl PipelineView {
         html! {
             div.wide data-live=[live] {
                 (self.head())
+                (self.family())
                 (self.errors())
                 (self.notices())
                 @if self.jobs.is_empty() {
@@ -70,7 +76,10 @@ impl PipelineView {
 
     /// Returns the parts that change, by the id of their element.
     pub(super) fn parts(&self) -> Vec<(String, String)> {
-        let mut parts = vec![("pipeline-head".to_owned(), self.head().into_string())];
+        let mut parts = vec![
+            ("pipeline-head".to_owned(), self.head().into_string()),
+            ("pipeline-family".to_owned(), self.family().into_string()),
+        ];
         let graph = graph_of(&self.jobs);
         for at in 0..self.jobs.len() {
             parts.push((self.node_id(at), self.node(at).into_string()));
@@ -98,7 +107,6 @@ impl PipelineView {
                     span { (component::time(it.created_at)) " by " (it.source.label()) }
                     @if it.started_at.is_some() { span { (words::past(it.status)) " " @if it.status.is_finished() { "in " } @else { "for " } (words::elapsed(it.started_at, it.finished_at, self.now)) } }
                     @if let Some(newer) = it.auto_canceled_by { span { "Made redundant by " a href=(self.base.pipeline(newer)) { "#" (newer) } } }
-                    @if let Some(upstream) = it.upstream.filter(|_| it.is_child()) { span { "Child of " a href=(self.base.pipeline(upstream.pipeline)) { "#" (upstream.pipeline) } } }
                     span { (self.jobs.len()) @if self.jobs.len() == 1 { " job" } @else { " jobs" } }
                 }
             }
@@ -116,6 +124,49 @@ impl PipelineView {
             @if self.base.may_run {
                 @if again { (self.base.button(&format!("{address}/retry"), "Retry failed jobs", "primary", None)) }
                 @if running { (self.base.button(&format!("{address}/cancel"), "Cancel", "danger", Some("Cancel all jobs of this pipeline that have not ended?"))) }
+            }
+        }
+    }
+
+    /// Where the pipeline comes from, and what came from it.
+    fn family(&self) -> Markup {
+        let bridge = |it: &Link| self.jobs.iter().find(|job| job.id == it.bridge);
+        html! {
+            div #pipeline-family {
+                @if let Some(upstream) = &self.upstream {
+                    section.stage-jobs aria-label="Upstream" {
+                        h2 { @if self.pipeline.is_child() { "Parent pipeline" } @else { "Upstream pipeline" } }
+                        ul.list { (self.relative(upstream, None)) }
+                    }
+                }
+                @if !self.links.downstream.is_empty() {
+                    section.stage-jobs aria-label="Downstream" {
+                        h2 { "Downstream pipelines" }
+                        ul.list { @for it in &self.links.downstream { (self.relative(it, bridge(it))) } }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pipeline that belongs to this one, and the job between them.
+    fn relative(&self, link: &Link, bridge: Option<&Job>) -> Markup {
+        let it = &link.pipeline;
+        html! {
+            li {
+                (component::status_badge(it.status))
+                @match &link.project {
+                    Some(project) => {
+                        a.title href=(self.base.pipeline_in(project, it.id)) {
+                            @if it.project != self.pipeline.project { (project.path) " " }
+                            "#" (it.id) @if let Some(name) = &it.name { " " (name) }
+                        }
+                    }
+                    None => span.title { "A pipeline that you may not see" },
+                }
+                span.tag { @if !link.made { "mirrored" } @else if it.is_child() { "child" } @else if it.project == self.pipeline.project { "parent" } @else { "other project" } }
+                span.spring {}
+                @if let Some(job) = bridge { span.muted { "by " a href=(self.base.job(job.id)) { (job.name) } } }
             }
         }
     }

@@ -203,6 +203,8 @@ pub(super) async fn load(
     }
     let people = base::people(ci, [pipeline.user].into_iter()).await?;
     Ok(PipelineView {
+        upstream: ci.upstream_link(access, &pipeline).await?,
+        links: ci.links(access, &jobs).await?,
         base,
         pipeline,
         retried,
@@ -236,6 +238,7 @@ fn render_form(
     status: StatusCode,
 ) -> Response {
     let base = Base {
+        root: page.href(""),
         href: page.project_href(access.project(), ""),
         may_run: true,
     };

@@ -10,6 +10,12 @@ use crate::model::Job;
 /// Returns why a job failed, as a sentence and what to do about it.
 pub(super) fn failure(job: &Job, reason: FailureReason) -> (String, &'static str) {
     use FailureReason as R;
+    if job.bridge && reason == R::UnknownFailure {
+        return (
+            "The pipeline that it waited for did not succeed".to_owned(),
+            "Look at that pipeline; when it is retried, this job goes on with it.",
+        );
+    }
     let (sentence, hint) = match reason {
         R::ScriptFailure => match job.exit_code {
             Some(code) => return (exit_code(code), exit_hint(code)),

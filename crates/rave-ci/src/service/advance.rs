@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Ci;
 use crate::config::{CiConfig, millis};
 use crate::error::CiError;
-use crate::model::{ChoreKind, OnJobFailure};
+use crate::model::{ChoreKind, OnJobFailure, Strategy};
 use crate::store;
 use crate::store::job::{Change, Place, Stored};
 use crate::store::pipeline::Locked;
@@ -36,8 +36,13 @@ pub(crate) enum Action {
     },
     /// A free resource is given to the job that waits for it.
     Grant { job: JobId },
+    /// The pipeline of a bridge exists: the bridge follows it, or is done.
+    Attach {
+        job: JobId,
+        pipeline: PipelineId,
+        strategy: Option<Strategy>,
+    },
     /// A bridge that ended goes on, because what it followed does.
-    #[expect(dead_code, reason = "bridges are the next to be built on this")]
     Reopen { job: JobId },
     /// Everything of the kind that has not ended stops, and so does what it brought forth.
     Cancel(Which),
@@ -191,6 +196,8 @@ struct Stepping {
     before: Vec<(JobState, bool)>,
     /// For nodes that get a new try: the state in which the old one ends.
     retried: Vec<(usize, JobState)>,
+    /// Whether a bridge has a pipeline to look at.
+    follows: bool,
     /// What was stopped, so that what it brought forth stops too.
     canceled: Option<Which>,
     exit_code: Option<(usize, i64)>,
@@ -225,6 +232,7 @@ pub(crate) fn apply(
         places,
         before,
         retried: Vec::new(),
+        follows: false,
         canceled: None,
         exit_code: None,
         user: None,
@@ -306,6 +314,22 @@ impl Stepping {
                     return Err(CiError::Forbidden("the job does not get the resource"));
                 }
                 self.step(PipelineEvent::Job { node, event }, now)?;
+            }
+            Action::Attach {
+                job,
+                pipeline,
+                strategy,
+            } => {
+                let node = self.node(job)?;
+                let event = match strategy {
+                    Some(_) => JobEvent::Follow { blocked: false },
+                    None => JobEvent::Succeed,
+                };
+                self.step(PipelineEvent::Job { node, event }, now)?;
+                if let Some(strategy) = strategy {
+                    store::downstream::follow(tx, job, pipeline, strategy)?;
+                    self.follows = true;
+                }
             }
             Action::Reopen { job } => {
                 let node = self.node(job)?;
@@ -401,6 +425,7 @@ impl Stepping {
     ) -> Result<Applied, CiError> {
         let now = tx.now();
         let mut applied = Applied::new(pipeline::status(&self.graph));
+        applied.chores = self.follows;
         if let Some(which) = self.canceled {
             let kind = match which {
                 Which::All => ChoreKind::Cancel,

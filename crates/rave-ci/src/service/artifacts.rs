@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use rave_blob::{BlobReader, ByteStream};
+use rave_blob::{BlobReader, ByteStream, Digest};
 use rave_ci_lang::{ArtifactAccess, Expiry, JobPlan, parse_duration};
 use rave_core::id::JobId;
 use rave_core::job::Status;
@@ -14,6 +14,7 @@ use rave_core::time::Timestamp;
 
 use super::Ci;
 use crate::config::millis;
+use crate::dotenv;
 use crate::error::CiError;
 use crate::model::{Artifact, ArtifactFormat, Audience, Job};
 use crate::store;
@@ -62,6 +63,10 @@ impl Ci {
             .blobs
             .put(stream, self.config.artifact_limit_bytes)
             .await?;
+        let variables = match upload.file_type.as_str() {
+            "dotenv" => self.read_dotenv(&stored.digest).await?,
+            _ => Vec::new(),
+        };
         let (job, project, version_now) = (held.job, held.project, self.now());
         let default_expiry = millis(self.config.artifact_expiry);
         self.db
@@ -88,6 +93,7 @@ impl Ci {
                     ),
                 };
                 if store::artifact::insert(tx, project, &artifact)? {
+                    store::dotenv::insert(tx, job, &variables)?;
                     return Ok(artifact);
                 }
                 let existing = store::artifact::find(tx, job, &upload.file_type)?;
@@ -99,6 +105,13 @@ impl Ci {
                 }
             })
             .await
+    }
+
+    /// Reads a report of variables. One that is none is the job's mistake.
+    async fn read_dotenv(&self, digest: &Digest) -> Result<Vec<(String, String)>, CiError> {
+        let file = self.blobs.open_file(digest).await?;
+        let parsed = tokio::task::spawn_blocking(move || dotenv::parse(file)).await?;
+        parsed.map_err(|why| CiError::Invalid(format!("400 Bad request - {why}")))
     }
 
     /// Opens a job's archive for whoever has the token of a running job that may read the project.

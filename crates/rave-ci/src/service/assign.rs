@@ -17,6 +17,7 @@ use crate::error::CiError;
 use crate::model::{Runner, RunnerType};
 use crate::store;
 use crate::store::artifact::Source;
+use crate::store::dotenv::Left;
 use crate::store::job::{Assignment, Candidate, Taken};
 use crate::store::pipeline::JobSide;
 use crate::store::runner::MachineInfo;
@@ -33,8 +34,12 @@ pub(crate) struct Assigned {
     pub(crate) project: Project,
     pub(crate) runner: Runner,
     pub(crate) token: Secret,
+    /// Signed statements about the job, as variables.
+    pub(crate) id_tokens: Vec<Variable>,
     /// Jobs to download artifacts from.
     pub(crate) dependencies: Vec<Source>,
+    /// Variables that jobs before it left.
+    pub(crate) dotenv: Vec<Variable>,
     /// A key for each of the plan's caches.
     pub(crate) cache_keys: Vec<String>,
     /// What instance, groups and project give, low to high.
@@ -243,17 +248,18 @@ impl Ci {
                 };
                 let side = store::pipeline::load_job_side(tx, taken.job.pipeline)?;
                 let sources = store::artifact::sources(tx, taken.job.pipeline)?;
-                Ok::<_, CiError>(Some((taken, side, sources)))
+                let left = store::dotenv::of_pipeline(tx, taken.job.pipeline)?;
+                Ok::<_, CiError>(Some((taken, side, sources, left)))
             })
             .await?;
-        let Some((taken, side, sources)) = taken else {
+        let Some((taken, side, sources, left)) = taken else {
             return Ok(None);
         };
         let (pipeline, now) = (taken.job.pipeline, self.now());
         if let Some(queued) = taken.job.queued_at {
             self.metrics.job_taken(queued, now);
         }
-        match self.equip(taken, side, sources, runner, token).await {
+        match self.equip(taken, side, sources, left, runner, token).await {
             Ok(Some(assigned)) => Ok(Some(Handover {
                 ci: self.clone(),
                 assigned: Some(assigned),
@@ -272,10 +278,12 @@ impl Ci {
         taken: Taken,
         side: JobSide,
         sources: Vec<Source>,
+        left: Vec<Left>,
         runner: Runner,
         token: Secret,
     ) -> Result<Option<Assigned>, CiError> {
-        let dependencies = dependencies(&taken.plan, taken.job.stage_index, sources);
+        let needing = Needing::of(&taken.plan, taken.job.stage_index);
+        let (dependencies, dotenv) = (needing.artifacts(sources), needing.dotenv(left));
         let project = self.directory.load_project(taken.job.project).await?;
         let reason = match &project {
             None => Some(FailureReason::SchedulerFailure),
@@ -304,13 +312,18 @@ impl Ci {
         let project_variables = self
             .variables_of_project(&project, side.pipeline.protected, environment)
             .await?;
+        let id_tokens = self
+            .id_tokens(&taken, &side, &project, &project_variables, &runner)
+            .await?;
         Ok(Some(Assigned {
             taken,
             side,
             project,
             runner,
             token,
+            id_tokens,
             dependencies,
+            dotenv,
             cache_keys,
             project_variables,
         }))
@@ -397,16 +410,46 @@ impl Ci {
     }
 }
 
-/// Returns the jobs that a job downloads artifacts from.
-fn dependencies(plan: &JobPlan, stage: usize, sources: Vec<Source>) -> Vec<Source> {
-    let wanted = |it: &Source| match (&plan.dependencies, &plan.needs) {
-        (Some(names), _) => names.contains(&it.name),
-        (None, Some(needs)) => needs
-            .iter()
-            .any(|need| need.artifacts && need.job == it.name),
-        (None, None) => it.stage_index < stage,
-    };
-    sources.into_iter().filter(wanted).collect()
+/// What a job takes from the jobs before it.
+#[derive(Clone, Copy)]
+pub(super) struct Needing<'a> {
+    plan: &'a JobPlan,
+    stage: usize,
+}
+
+impl<'a> Needing<'a> {
+    pub(super) fn of(plan: &'a JobPlan, stage: usize) -> Self {
+        Self { plan, stage }
+    }
+
+    /// Whether it takes what a job of a name and stage leaves: those it depends on, or needs with artifacts, or those of
+    /// earlier stages.
+    fn takes(self, name: &str, stage: usize) -> bool {
+        match (&self.plan.dependencies, &self.plan.needs) {
+            (Some(names), _) => names.iter().any(|it| it == name),
+            (None, Some(needs)) => needs.iter().any(|it| it.artifacts && it.job == name),
+            (None, None) => stage < self.stage,
+        }
+    }
+
+    /// Returns the jobs that it downloads artifacts from.
+    fn artifacts(self, mut sources: Vec<Source>) -> Vec<Source> {
+        sources.retain(|it| self.takes(&it.name, it.stage_index));
+        sources
+    }
+
+    /// Returns the variables that it gets, low to high.
+    pub(super) fn dotenv(self, left: Vec<Left>) -> Vec<Variable> {
+        let taken = left
+            .into_iter()
+            .filter(|it| self.takes(&it.job, it.stage_index));
+        let variable = |it: Left| Variable {
+            key: it.name,
+            value: it.value,
+            ..Variable::default()
+        };
+        taken.map(variable).collect()
+    }
 }
 
 #[cfg(test)]
@@ -426,7 +469,8 @@ mod tests {
         };
         let names = |plan: &JobPlan| -> Vec<String> {
             let sources = vec![source(0, "a"), source(1, "b"), source(2, "c")];
-            dependencies(plan, 2, sources)
+            Needing::of(plan, 2)
+                .artifacts(sources)
                 .into_iter()
                 .map(|it| it.name)
                 .collect()

@@ -153,6 +153,7 @@ impl Ci {
             more: Vec::new(),
             reach: Reach::Everything,
             schedule: None,
+            parent: None,
         };
         let Some(reading) = self.read_plan(&occasion).await? else {
             return nothing;
@@ -248,11 +249,12 @@ impl Ci {
             more: wish.more,
             reach: Reach::Everything,
             schedule: wish.schedule,
+            parent: None,
         })
     }
 
     /// Judges a reading: a pipeline to make, or why there is none.
-    fn draft(
+    pub(super) fn draft(
         &self,
         occasion: Occasion,
         reading: Reading,
@@ -425,8 +427,8 @@ fn created_event(
 }
 
 /// Why a valid file makes no pipeline.
-struct Refusal {
-    reasons: Vec<String>,
+pub(super) struct Refusal {
+    pub(super) reasons: Vec<String>,
     lines: Vec<String>,
 }
 

@@ -182,13 +182,18 @@ impl Ci {
         root: PipelineId,
     ) -> Result<Vec<LocalPipeline>, LocalError> {
         let project = access.project().id;
+        let below = self.descendants(root).await?;
         let seen = self.db.read("ci_local_pipelines", move |tx| {
-            let found = store::pipeline::find(tx, project, root)?;
-            let pipeline = found.ok_or(CiError::NotFound("Pipeline"))?;
-            let all = store::job::of_pipeline(tx, pipeline.id, true)?;
-            let ids: Vec<JobId> = all.iter().map(|it| it.id).collect();
-            let artifacts = store::artifact::of_jobs(tx, &ids)?;
-            Ok::<_, CiError>(vec![seen(pipeline, &all, artifacts)])
+            let mut them = Vec::with_capacity(1 + below.len());
+            for id in std::iter::once(root).chain(below) {
+                let found = store::pipeline::find(tx, project, id)?;
+                let pipeline = found.ok_or(CiError::NotFound("Pipeline"))?;
+                let all = store::job::of_pipeline(tx, pipeline.id, true)?;
+                let ids: Vec<JobId> = all.iter().map(|it| it.id).collect();
+                let artifacts = store::artifact::of_jobs(tx, &ids)?;
+                them.push(seen(pipeline, &all, artifacts));
+            }
+            Ok::<_, CiError>(them)
         });
         Ok(seen.await?)
     }

@@ -10,6 +10,10 @@ pub(crate) mod assign;
 pub(crate) mod cache_key;
 mod commit_tree;
 pub(crate) mod create;
+pub(crate) mod downstream;
+pub(crate) mod follow;
+pub(crate) mod identity;
+pub(crate) mod links;
 pub mod local;
 pub(crate) mod log;
 pub(crate) mod plan;
@@ -19,13 +23,15 @@ pub(crate) mod redundant;
 pub(crate) mod report;
 pub(crate) mod resources;
 pub(crate) mod runners;
+pub(crate) mod schedules;
 pub(crate) mod settings;
+pub(crate) mod triggers;
 
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use rave_blob::BlobStore;
-use rave_core::port::{Directory, Forge};
+use rave_core::port::{Directory, Forge, Issuer};
 use rave_core::time::{Clock, Timestamp};
 use rave_http::Routes;
 use rave_store::Db;
@@ -49,6 +55,17 @@ pub(crate) struct Wakes {
     pub(crate) resources: Notify,
     /// Bridges have to be looked after, or there are chores.
     pub(crate) chores: Notify,
+    /// A schedule was made or changed.
+    pub(crate) schedules: Notify,
+}
+
+/// What this part needs of others.
+#[derive(Clone)]
+pub struct Ports {
+    pub forge: Arc<dyn Forge>,
+    pub directory: Arc<dyn Directory>,
+    /// Signs the identity tokens of jobs.
+    pub issuer: Arc<dyn Issuer>,
 }
 
 /// Continuous integration.
@@ -57,6 +74,7 @@ pub struct Ci {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) forge: Arc<dyn Forge>,
     pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) issuer: Arc<dyn Issuer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<CiConfig>,
     /// What values of variables are sealed with.
@@ -75,8 +93,7 @@ impl Ci {
     pub fn new(
         db: Db,
         blobs: Arc<dyn BlobStore>,
-        forge: Arc<dyn Forge>,
-        directory: Arc<dyn Directory>,
+        ports: Ports,
         clock: Arc<dyn Clock>,
         config: CiConfig,
         key: SealingKey,
@@ -84,8 +101,9 @@ impl Ci {
         Arc::new(Self {
             db,
             blobs,
-            forge,
-            directory,
+            forge: ports.forge,
+            directory: ports.directory,
+            issuer: ports.issuer,
             clock,
             config: Arc::new(config),
             key,

@@ -6,6 +6,7 @@ use rave_ci_lang::{
     Compiled, Diagnostic, Diagnostics, EventContext, InputValue, JobPlan, Limits, Plan, SourceFile,
     Variable,
 };
+use rave_core::id::PipelineId;
 use rave_core::job::{JobState, When};
 use rave_core::name::{ObjectId, RepoPath};
 use rave_core::permission::Project;
@@ -42,6 +43,8 @@ pub(crate) struct Occasion {
     pub(crate) reach: Reach,
     /// The schedule that asks.
     pub(crate) schedule: Option<i64>,
+    /// The pipeline that this one is to be a child of.
+    pub(crate) parent: Option<PipelineId>,
 }
 
 /// A file and what it means on an occasion.
@@ -98,6 +101,7 @@ impl Ci {
             project_variables: project_variables.clone(),
             pipeline_variables: occasion.variables.clone(),
             inputs: occasion.inputs.clone(),
+            child: occasion.parent.is_some(),
             ..EventContext::default()
         };
         let tree = self.commit_tree(occasion);

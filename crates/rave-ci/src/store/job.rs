@@ -11,7 +11,8 @@ use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, params};
 
 use super::{
-    Conditions, corrupt, count, json, label, limits, resource, state_label, state_of, to_json,
+    Conditions, corrupt, count, json, label, limits, number, resource, state_label, state_of,
+    to_json,
 };
 use crate::model::Job;
 
@@ -152,10 +153,6 @@ fn resource_groups<'a>(
         }
     }
     Ok(groups)
-}
-
-fn number(position: usize) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// Which row a node of the graph is, and since when.
@@ -653,6 +650,13 @@ pub(crate) fn load_plan(tx: &mut Tx<'_>, job: JobId) -> Result<JobPlan, Error> {
         &tx.query_one("SELECT plan FROM ci_job WHERE id = $1", params![job.0])?,
         "plan",
     )
+}
+
+/// Returns what the file says of a job, and the variables that it was given by whoever started it.
+pub(crate) fn load_order(tx: &mut Tx<'_>, job: JobId) -> Result<(JobPlan, Vec<Variable>), Error> {
+    let sql = "SELECT plan, variables FROM ci_job WHERE id = $1";
+    let row = tx.query_one(sql, params![job.0])?;
+    Ok((json(&row, "plan")?, json(&row, "variables")?))
 }
 
 /// Returns the newest successful job of a name in a pipeline.

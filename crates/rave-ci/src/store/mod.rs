@@ -2,13 +2,17 @@
 
 pub(crate) mod artifact;
 pub(crate) mod chore;
+pub(crate) mod dotenv;
+pub(crate) mod downstream;
 pub(crate) mod job;
 pub(crate) mod pipeline;
 pub(crate) mod push;
 pub(crate) mod resource;
 pub(crate) mod runner;
+pub(crate) mod schedule;
 pub(crate) mod setting;
 pub(crate) mod trace;
+pub(crate) mod trigger;
 
 use rave_core::id::RunnerId;
 use rave_core::job::{FailureReason, JobState, Status};
@@ -60,6 +64,11 @@ pub(crate) fn count(row: &Row, column: &str) -> Result<u64, Error> {
 /// Returns a count as the database stores it.
 pub(crate) fn int(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Returns a position as the database stores it.
+pub(crate) fn number(position: usize) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }
 
 /// Returns `LIMIT` and `OFFSET` of a slice.

@@ -333,6 +333,9 @@ fn conditions(project: ProjectId, filter: &PipelineFilter) -> Conditions {
     if let Some(name) = &filter.name {
         where_.add("name = ?", name);
     }
+    if let Some(schedule) = filter.schedule {
+        where_.add("schedule_id = ?", schedule);
+    }
     if let Some(after) = filter.updated_after {
         where_.add("updated_at > ?", after);
     }
@@ -389,6 +392,22 @@ pub(crate) fn find_latest(
     );
     let status = status.map(Status::label);
     tx.query_opt(&sql, params![project.0, ref_name, status])?
+        .as_ref()
+        .map(of_row)
+        .transpose()
+}
+
+/// Returns the latest pipeline of a schedule.
+pub(crate) fn last_of_schedule(
+    tx: &mut Tx<'_>,
+    project: ProjectId,
+    schedule: i64,
+) -> Result<Option<Pipeline>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ci_pipeline WHERE schedule_id = $1 AND project_id = $2 AND ready = 1
+         ORDER BY id DESC LIMIT 1"
+    );
+    tx.query_opt(&sql, params![schedule, project.0])?
         .as_ref()
         .map(of_row)
         .transpose()

@@ -2,13 +2,17 @@
 
 mod artifacts;
 mod creation;
+mod dotenv;
+mod downstream;
 mod flow;
 mod liveness;
 mod matching;
 mod redundant;
 mod resources;
+mod schedules;
 mod settings;
-mod world;
+mod triggers;
+pub(crate) mod world;
 
 pub(crate) use world::{Answer, Place, World};
 

@@ -51,6 +51,8 @@ pub(crate) struct Fake {
     /// Where every branch points to.
     pub(crate) head: Mutex<String>,
     pub(crate) away: AtomicBool,
+    /// Whether the developer is no member any more.
+    pub(crate) left: AtomicBool,
     jobs: Arc<JobTokenStore>,
 }
 
@@ -67,12 +69,23 @@ fn user(name: &str) -> Option<UserPrincipal> {
     })
 }
 
+/// The project that tests are about, one that its developer may run pipelines in, and one that they may only read.
+const PROJECTS: [(&str, Role); 3] = [
+    ("team/app", Role::Developer),
+    ("team/lib", Role::Developer),
+    ("other/seen", Role::Reporter),
+];
+
 fn project() -> Project {
+    numbered(0)
+}
+
+fn numbered(index: usize) -> Project {
     Project {
-        id: ProjectId(1),
+        id: ProjectId(i64::try_from(index).unwrap() + 1),
         namespace: NamespaceId(7),
         name: "App".into(),
-        path: FullPath::parse("team/app").unwrap(),
+        path: FullPath::parse(PROJECTS[index].0).unwrap(),
         description: String::new(),
         visibility: Visibility::Private,
         default_branch: "main".into(),
@@ -114,6 +127,16 @@ impl Authenticator for Fake {
     }
 }
 
+/// Writes claims as they are, where tests can read them.
+pub(crate) struct Unsigned;
+
+#[async_trait]
+impl Issuer for Unsigned {
+    async fn sign(&self, claims: &serde_json::Value) -> Result<Secret, PortError> {
+        Ok(Secret::new(claims.to_string()))
+    }
+}
+
 #[async_trait]
 impl Directory for Fake {
     async fn find_project(
@@ -121,20 +144,23 @@ impl Directory for Fake {
         principal: &Principal,
         at: &ProjectRef,
     ) -> Result<Option<ProjectFacts>, PortError> {
-        let project = project();
-        let found = match at {
+        let mut all = (0..PROJECTS.len()).map(|it| (numbered(it), PROJECTS[it].1));
+        let found = all.find(|(project, _)| match at {
             ProjectRef::Id(id) => project.id == *id,
             ProjectRef::Path(path) => project.path == *path,
-        };
+        });
         let developer = principal
             .user()
-            .is_some_and(|it| it.username == "developer");
-        let role = developer.then_some(Role::Developer);
-        Ok(found.then_some(ProjectFacts { project, role }))
+            .is_some_and(|it| it.username == "developer")
+            && !self.left.load(Ordering::SeqCst);
+        Ok(found.map(|(project, role)| ProjectFacts {
+            role: developer.then_some(role),
+            project,
+        }))
     }
 
     async fn load_project(&self, id: ProjectId) -> Result<Option<Project>, PortError> {
-        Ok(Some(project()).filter(|it| it.id == id))
+        Ok((0..PROJECTS.len()).map(numbered).find(|it| it.id == id))
     }
 
     async fn list_projects(
@@ -176,6 +202,7 @@ impl Directory for Fake {
             .filter_map(user);
         let summary = |it: UserPrincipal| UserSummary {
             id: it.id,
+            email: format!("{}@example.org", it.username),
             username: it.username,
             name: it.name,
             active: true,
@@ -194,6 +221,13 @@ impl Directory for Fake {
         _: &FullPath,
     ) -> Result<Option<NamespaceSummary>, PortError> {
         Ok(None)
+    }
+
+    async fn find_principal(&self, id: UserId) -> Result<Option<UserPrincipal>, PortError> {
+        let known = ["root", "developer", "stranger"]
+            .into_iter()
+            .filter_map(user);
+        Ok(known.into_iter().find(|it| it.id == id))
     }
 
     async fn find_group(
@@ -225,14 +259,19 @@ impl Directory for Fake {
 
 #[async_trait]
 impl Forge for Fake {
+    /// Files of the first project have their own names, those of others begin with the project's number.
     async fn read_file(
         &self,
-        _: ProjectId,
+        project: ProjectId,
         _: &ObjectId,
         path: &RepoPath,
         _: u64,
     ) -> Result<Option<Bytes>, ForgeError> {
         let files = self.files.lock().unwrap();
+        if project != ProjectId(1) {
+            let path = format!("{project}/{path}");
+            return Ok(files.get(&path).map(|it| Bytes::from(it.clone())));
+        }
         Ok(files.get(path.as_str()).map(|it| Bytes::from(it.clone())))
     }
 
@@ -355,6 +394,7 @@ impl World {
             kept: Mutex::default(),
             head: Mutex::new(SHA.into()),
             away: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             jobs: JobTokenStore::new(db.clone()),
         });
         let config = CiConfig::new("http://rave.test", "0.1.0");
@@ -362,8 +402,11 @@ impl World {
         let ci = Ci::new(
             db,
             Arc::new(blobs),
-            fake.clone(),
-            fake.clone(),
+            crate::Ports {
+                forge: fake.clone(),
+                directory: fake.clone(),
+                issuer: Arc::new(Unsigned),
+            },
             clock.clone(),
             config,
             SealingKey::parse(&SealingKey::generate().unwrap()).unwrap(),
@@ -555,6 +598,32 @@ impl World {
 
     pub(crate) fn user(&self, name: &str) -> UserPrincipal {
         user(name).unwrap()
+    }
+
+    /// Puts a file into the commits.
+    pub(crate) fn put_file(&self, path: &str, text: &str) {
+        let mut files = self.fake.files.lock().unwrap();
+        files.insert(path.to_owned(), text.to_owned());
+    }
+
+    /// Returns each job's name and status by pipeline, as `1 a:success b:pending / 2 ...`, present tries only.
+    pub(crate) async fn families(&self) -> String {
+        let read = self.ci.db.read("test_families", |tx| {
+            let mut parts = Vec::new();
+            for row in tx.query(
+                "SELECT id, status FROM ci_pipeline WHERE ready = 1 ORDER BY id",
+                &[],
+            )? {
+                let id = PipelineId(row.int("id")?);
+                let mut part = vec![format!("{id} {}", row.text("status")?)];
+                for job in crate::store::job::of_pipeline(tx, id, false)? {
+                    part.push(format!("{}:{}", job.name, job.status().label()));
+                }
+                parts.push(part.join(" "));
+            }
+            Ok::<_, rave_store::Error>(parts.join(" / "))
+        });
+        read.await.unwrap()
     }
 
     /// Pushes another commit to `main`.

@@ -1,5 +1,5 @@
-//! Does to pipelines what follows from what happened to others: redundant ones are canceled, and what a canceled one
-//! brought forth.
+//! Does to pipelines what follows from what happened to others: bridges get their pipelines and follow them, redundant
+//! ones are canceled, and what a canceled one brought forth.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,14 @@ impl Worker for Chores {
     }
 
     async fn step(&mut self) -> Result<Progress, StepError> {
+        let failed = |what: &'static str| move |error| StepError::new(what, error);
         let done = self.ci.do_chores().await;
-        match done.map_err(|error| StepError::new("look after pipelines", error))? {
+        let done = done.map_err(failed("look after pipelines"))?;
+        let followed = self.ci.follow_pipelines().await;
+        let followed = followed.map_err(failed("let bridges follow pipelines"))?;
+        let triggered = self.ci.trigger_bridges().await;
+        let triggered = triggered.map_err(failed("trigger pipelines"))?;
+        match done + followed + triggered {
             0 => Ok(Progress::Idle),
             _ => Ok(Progress::Worked),
         }

@@ -8,6 +8,7 @@ pub(crate) mod figures;
 pub(crate) mod neighbours;
 pub(crate) mod push;
 pub(crate) mod resources;
+pub(crate) mod schedules;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
         Box::pin(run_worker(figures::Figures::new(ci.clone()), stop())),
         Box::pin(run_worker(chores::Chores::new(ci.clone()), stop())),
         Box::pin(run_worker(resources::Resources::new(ci.clone()), stop())),
+        Box::pin(run_worker(schedules::Schedules::new(ci.clone()), stop())),
         Box::pin(run_worker(neighbours::Neighbours::new(ci), stop())),
     );
 }

@@ -1,4 +1,4 @@
-//! Pipelines from pushes: a consumer of the event log. It also clears up after projects.
+//! Pipelines from pushes and schedules: a consumer of the event log. It also clears up after projects.
 
 use std::sync::Arc;
 
@@ -12,7 +12,11 @@ use crate::service::Ci;
 use crate::setting::Owner;
 use crate::store;
 
-const KINDS: &[EventKind] = &[EventKind::PushReceived, EventKind::ProjectDeleted];
+const KINDS: &[EventKind] = &[
+    EventKind::PushReceived,
+    EventKind::ScheduleDue,
+    EventKind::ProjectDeleted,
+];
 
 /// Consumes pushes until `shutdown`.
 pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
@@ -27,6 +31,7 @@ pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
 pub(crate) async fn handle(ci: &Ci, event: &Event) -> Result<(), HandleError> {
     let handled = match (event.what.kind, event.what.project) {
         (EventKind::PushReceived, _) => ci.handle_push(event).await,
+        (EventKind::ScheduleDue, _) => ci.handle_schedule(event).await,
         (EventKind::ProjectDeleted, Some(project)) => forget_project(ci, project).await,
         _ => Ok(()),
     };
@@ -66,6 +71,8 @@ async fn forget_project(ci: &Ci, project: ProjectId) -> Result<(), CiError> {
     }
     ci.db
         .write("ci_forget_settings", move |tx| {
+            store::schedule::delete_all(tx, project)?;
+            store::trigger::delete_all(tx, project)?;
             Ok(store::setting::delete_all(tx, Owner::Project(project))?)
         })
         .await

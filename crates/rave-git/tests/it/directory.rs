@@ -231,6 +231,7 @@ impl Directory for Fake {
                     id: *id,
                     username: name.clone(),
                     name,
+                    email: String::new(),
                     active: true,
                 },
             )

@@ -2,6 +2,7 @@
 
 mod archives;
 pub(crate) mod place;
+mod run_steps;
 mod stages;
 
 use std::sync::Arc;
@@ -85,7 +86,7 @@ pub(crate) async fn run(
         return;
     }
     let done = CancellationToken::new();
-    let stages = Stages {
+    let mut stages = Stages {
         shared,
         limits: limits(shared, &variables),
         job: &job,

@@ -7,11 +7,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::place::Place;
+use super::run_steps;
 use crate::exec::cgroup::Limits;
 use crate::exec::{Outcome, PATH, Task};
 use crate::report::Stops;
 use crate::runner::Shared;
 use crate::script::{Body, script, with_echo};
+use crate::secrets;
 use crate::source::{self, Remote, Strategy};
 use crate::trace::{Tone, Trace};
 use crate::variables::{Variables, parse_duration};
@@ -66,7 +68,7 @@ type Stage = Result<(), Failure>;
 
 impl Stages<'_> {
     /// Runs all stages and returns why the job failed, if it did.
-    pub(crate) async fn run(&self) -> Option<Failure> {
+    pub(crate) async fn run(&mut self) -> Option<Failure> {
         let config = &self.shared.config;
         self.trace.line(
             Tone::Plain,
@@ -79,7 +81,11 @@ impl Stages<'_> {
             config.system_id
         );
         self.trace.line(Tone::Plain, &who);
-        let failure = match self.prepare().await {
+        let ready = match self.resolve_secrets().await {
+            Ok(()) => self.prepare().await,
+            failed => failed,
+        };
+        let failure = match ready {
             // Without its directories the job has nothing to archive.
             Err(failure) => Some(failure),
             Ok(()) => self.run_prepared().await,
@@ -145,6 +151,28 @@ impl Stages<'_> {
         done
     }
 
+    /// Fetches what other servers know and hides it in the log.
+    async fn resolve_secrets(&mut self) -> Stage {
+        if self.job.secrets.is_empty() {
+            return Ok(());
+        }
+        let wanted = secrets::resolve(&self.job.secrets);
+        let found = self.section("resolve_secrets", "Resolving secrets", async {
+            let (stop, deadline) = (&self.stops.script, self.deadline);
+            tokio::select! {
+                found = wanted => found.map_err(|error| Failure::Configuration(crate::client::chain(&error))),
+                () = stop.cancelled() => Err(self.stopped().unwrap_or(Failure::Canceled)),
+                () = tokio::time::sleep_until(deadline) => Err(Failure::Timeout),
+            }
+        });
+        for secret in found.await? {
+            self.variables.set_secret(secret, &self.place.job_temporary);
+        }
+        let prefixes = &self.job.features.token_mask_prefixes;
+        self.trace.mask(self.variables.masked(), prefixes);
+        Ok(())
+    }
+
     async fn prepare(&self) -> Stage {
         let executor = self.shared.config.executor.name();
         self.section("prepare_executor", &format!("Preparing the \"{executor}\" executor"), async {
@@ -162,11 +190,6 @@ impl Stages<'_> {
         })
         .await;
         self.section("prepare_script", "Preparing environment", async {
-            if !self.job.run.is_empty() {
-                return Err(Failure::Configuration(
-                    "this runner cannot do what the keyword run asks for".to_owned(),
-                ));
-            }
             let strategy = self.strategy()?;
             self.prepare_place(strategy.starts_empty()).await?;
             let host = nix::unistd::gethostname().unwrap_or_default();
@@ -274,12 +297,15 @@ impl Stages<'_> {
     /// Runs the steps in order. The first failure ends the script; `after_script` follows in any case.
     async fn run_steps(&self) -> Option<Failure> {
         let mut failure = None;
-        for step in self
-            .job
-            .steps
-            .iter()
-            .filter(|it| it.name != "after_script" && !it.script.is_empty())
-        {
+        let run = match self.job.run.as_str() {
+            "" => Vec::new(),
+            run => match run_steps::steps(run) {
+                Ok(steps) => steps,
+                Err(reason) => return Some(Failure::Configuration(reason)),
+            },
+        };
+        let steps = self.job.steps.iter().chain(&run);
+        for step in steps.filter(|it| it.name != "after_script" && !it.script.is_empty()) {
             let due = match step.when.as_str() {
                 "always" => true,
                 "on_failure" => failure.is_some(),

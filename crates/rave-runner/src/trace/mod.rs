@@ -110,6 +110,13 @@ impl Trace {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Masks these values from here on, instead of those that were masked before.
+    pub(crate) fn mask<'a>(&self, values: impl IntoIterator<Item = &'a str>, prefixes: &[String]) {
+        let mut log = self.lock();
+        log.flush(&self.shared.spool);
+        log.masker = Masker::new(values, prefixes);
+    }
+
     /// Appends output of the job.
     pub(crate) fn write(&self, bytes: &[u8]) {
         self.lock().write(bytes, &self.shared.spool);

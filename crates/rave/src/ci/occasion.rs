@@ -151,10 +151,12 @@ impl Local<'_> {
             .unwrap_or_else(|| "local".to_owned());
         let email = self.settings.user_email.clone().unwrap_or_default();
         let login = email.split('@').next().filter(|it| !it.is_empty());
+        let login = login.map(str::to_owned);
         let user = UserSummary {
             id: UserId(0),
-            username: login.unwrap_or(&name).to_owned(),
+            username: login.unwrap_or_else(|| name.clone()),
             name,
+            email,
             active: true,
         };
         let commit = self.head.commit.clone().unwrap_or_else(no_commit);

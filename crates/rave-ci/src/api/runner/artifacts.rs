@@ -10,6 +10,7 @@ use rave_core::port::ProjectRef;
 use rave_core::secret::TokenDigest;
 use rave_core::time::Timestamp;
 use rave_http::HttpError;
+use rave_http::multipart::Multipart;
 use rave_http::params::find_in_query;
 use serde_json::json;
 
@@ -18,7 +19,6 @@ use crate::api::numbers::PathParams;
 use crate::api::{State, streams};
 use crate::error::CiError;
 use crate::model::ArtifactFormat;
-use crate::multipart::Multipart;
 use crate::service::Ci;
 use crate::service::act::Word;
 use crate::service::artifacts::Upload;

@@ -1,9 +1,11 @@
 //! The runner protocol, server side, as the stock runner speaks it.
 
 pub(crate) mod artifacts;
+mod inputs;
 pub(crate) mod lifecycle;
 pub(crate) mod payload;
 pub(crate) mod request;
+mod secrets;
 pub(crate) mod trace;
 pub(crate) mod update;
 

@@ -1,16 +1,18 @@
 //! What a runner is given of a job: the answer of `POST /jobs/request`.
 
-use rave_ci_lang::{Artifacts, Cache, Expiry, Image, JobPlan, UploadWhen, Variable};
+use rave_ci_lang::{Artifacts, Cache, Expiry, Image, JobPlan, Service, UploadWhen, Variable};
 use rave_core::job::FailureReason;
 use rave_core::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::inputs;
+use super::secrets::secrets;
 use crate::config::CiConfig;
 use crate::model::ArtifactFormat;
 use crate::service::assign::Assigned;
 use crate::service::cache_key;
 use crate::store::artifact::Source;
-use crate::variables::{self, JobFacts};
+use crate::variables::{self, JobFacts, Machine};
 
 /// Prefixes of tokens that the runner hides in logs wherever it sees them.
 const MASK_PREFIXES: [&str; 6] = ["glpat-", "glrt-", "glcbt-", "glptt-", "rvs-", "rvc-"];
@@ -29,10 +31,14 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         pipeline_variables: &assigned.side.variables,
         job,
         plan,
+        dotenv: &assigned.dotenv,
         job_variables: &assigned.taken.variables,
-        runner: &assigned.runner,
-        token,
-        now,
+        machine: Some(Machine {
+            runner: &assigned.runner,
+            token,
+            id_tokens: &assigned.id_tokens,
+            now,
+        }),
     });
     let timeout = (job.timeout_ms / 1000).max(1);
     let waited = job.queued_at.map_or(0, |it| now.since(it).max(0));
@@ -63,7 +69,7 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         "runner_info": { "timeout": timeout },
         "steps": steps(plan, timeout),
         "image": plan.image.as_ref().map(image),
-        "services": [],
+        "services": plan.services.iter().map(service).collect::<Vec<_>>(),
         "artifacts": artifacts(plan),
         "cache": plan.cache.iter().zip(&assigned.cache_keys).map(|(it, key)| cache(it, key, pipeline.protected)).collect::<Vec<_>>(),
         "credentials": [],
@@ -74,6 +80,8 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
             "failure_reasons": FailureReason::ALL.iter().map(|it| it.label()).collect::<Vec<_>>(),
         },
         "hooks": hooks(plan),
+        "run": plan.steps.as_ref().map(ToString::to_string),
+        "secrets": secrets(plan, &variables),
         "variables": variables.iter().map(variable).collect::<Vec<_>>(),
     })
 }
@@ -139,17 +147,20 @@ fn variable(it: &Variable) -> Value {
 
 /// A step that may fail does not fail its job. That the job may fail is the pipeline's concern alone.
 fn steps(plan: &JobPlan, timeout: i64) -> Vec<Value> {
-    let mut steps = vec![json!({
-        "name": "script",
-        "script": plan.script,
-        "timeout": timeout,
-        "when": "on_success",
-        "allow_failure": false,
-    })];
+    let mut steps = Vec::new();
+    if !plan.script.is_empty() {
+        steps.push(json!({
+            "name": "script",
+            "script": inputs::fill(&plan.script, &plan.inputs),
+            "timeout": timeout,
+            "when": "on_success",
+            "allow_failure": false,
+        }));
+    }
     if !plan.after_script.is_empty() {
         steps.push(json!({
             "name": "after_script",
-            "script": plan.after_script,
+            "script": inputs::fill(&plan.after_script, &plan.inputs),
             "timeout": timeout,
             "when": "always",
             "allow_failure": true,
@@ -158,12 +169,32 @@ fn steps(plan: &JobPlan, timeout: i64) -> Vec<Value> {
     steps
 }
 
+/// A stock runner fails a job whose options have keys that it does not know, so there are none but those given.
 fn image(image: &Image) -> Value {
+    let mut options = json!({});
+    if let Some(platform) = &image.platform {
+        options["docker"]["platform"] = json!(platform);
+    }
+    if let Some(user) = &image.user {
+        options["docker"]["user"] = json!(user);
+    }
+    if let Some(user) = &image.kubernetes_user {
+        options["kubernetes"]["user"] = json!(user);
+    }
     json!({
         "name": image.name,
         "entrypoint": image.entrypoint,
         "pull_policy": image.pull_policy,
+        "executor_opts": options,
     })
+}
+
+fn service(service: &Service) -> Value {
+    let mut wire = image(&service.image);
+    wire["alias"] = json!(service.alias.join(" "));
+    wire["command"] = json!(service.command);
+    wire["variables"] = service.variables.iter().map(variable).collect();
+    wire
 }
 
 fn when(when: UploadWhen) -> &'static str {

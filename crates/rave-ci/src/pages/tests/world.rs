@@ -164,6 +164,7 @@ impl Directory for Fake {
             id: it.id,
             username: it.username.clone(),
             name: it.name.clone(),
+            email: String::new(),
             active: true,
         };
         let all = known.filter_map(|it| it.user().map(summary));
@@ -300,8 +301,11 @@ impl World {
         let ci = Ci::new(
             db,
             Arc::new(blobs),
-            fake.clone(),
-            fake.clone(),
+            crate::Ports {
+                forge: fake.clone(),
+                directory: fake.clone(),
+                issuer: Arc::new(crate::tests::world::Unsigned),
+            },
             clock.clone(),
             config,
             crate::SealingKey::parse(&crate::SealingKey::generate().unwrap()).unwrap(),

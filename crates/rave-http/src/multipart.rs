@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt as _};
 const HEAD: usize = 16 * 1024;
 
 /// A body that is read part by part.
-pub(crate) struct Multipart<S> {
+pub struct Multipart<S> {
     stream: S,
     buffer: BytesMut,
     /// What stands before each part and at the end: a line break, `--` and the boundary.
@@ -28,9 +28,9 @@ enum Place {
 
 /// The head of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) name: String,
-    pub(crate) filename: Option<String>,
+pub struct Part {
+    pub name: String,
+    pub filename: Option<String>,
 }
 
 impl<S, E> Multipart<S>
@@ -39,7 +39,7 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Starts to read a body. `None` when its content type names no boundary.
-    pub(crate) fn new(content_type: &str, stream: S) -> Option<Self> {
+    pub fn new(content_type: &str, stream: S) -> Option<Self> {
         let (kind, parameters) = content_type.split_once(';')?;
         if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
             return None;
@@ -55,7 +55,10 @@ where
     }
 
     /// Returns the head of the next part, passing over what was not read of the one before. `None` after the last.
-    pub(crate) async fn next_part(&mut self) -> io::Result<Option<Part>> {
+    ///
+    /// # Errors
+    /// When the stream fails, or the body ends early or is none.
+    pub async fn next_part(&mut self) -> io::Result<Option<Part>> {
         while self.place == Place::Body && self.chunk().await?.is_some() {}
         if self.place == Place::End {
             return Ok(None);
@@ -82,7 +85,10 @@ where
     }
 
     /// Returns the next bytes of the part. `None` at its end.
-    pub(crate) async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+    ///
+    /// # Errors
+    /// When the stream fails or ends early.
+    pub async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
         if self.place != Place::Body {
             return Ok(None);
         }
@@ -107,7 +113,10 @@ where
     }
 
     /// Returns the rest of the part as text of at most `limit` bytes.
-    pub(crate) async fn text(&mut self, limit: usize) -> io::Result<String> {
+    ///
+    /// # Errors
+    /// When it is longer, or the stream fails or ends early.
+    pub async fn text(&mut self, limit: usize) -> io::Result<String> {
         let mut text = Vec::new();
         while let Some(chunk) = self.chunk().await? {
             if text.len() + chunk.len() > limit {
