@@ -21,6 +21,7 @@ use crate::store::dotenv::Left;
 use crate::store::job::{Assignment, Candidate, Taken};
 use crate::store::pipeline::JobSide;
 use crate::store::runner::MachineInfo;
+use crate::variables::{self, JobFacts};
 
 /// How many waiting jobs are looked at in one go.
 const BATCH: u32 = 100;
@@ -283,35 +284,44 @@ impl Ci {
         token: Secret,
     ) -> Result<Option<Assigned>, CiError> {
         let needing = Needing::of(&taken.plan, taken.job.stage_index);
-        let (dependencies, dotenv) = (needing.artifacts(sources), needing.dotenv(left));
-        let project = self.directory.load_project(taken.job.project).await?;
-        let reason = match &project {
-            None => Some(FailureReason::SchedulerFailure),
-            Some(_) if dependencies.iter().any(|it| it.gone) => {
-                Some(FailureReason::MissingDependencyFailure)
-            }
-            Some(_) => None,
+        let (mut dependencies, dotenv) = (needing.artifacts(sources), needing.dotenv(left));
+        let Some(project) = self.directory.load_project(taken.job.project).await? else {
+            return self.give_up(&taken, FailureReason::ProjectDeleted).await;
         };
-        let (Some(project), None) = (project, reason) else {
-            let reason = reason.unwrap_or(FailureReason::SchedulerFailure);
-            let event = JobEvent::Fail(reason);
-            let (job, exit_code) = (taken.job.id, None);
-            self.apply(
-                taken.job.pipeline,
-                Action::Job {
-                    job,
-                    event,
-                    exit_code,
-                },
-            )
-            .await?;
-            return Ok(None);
-        };
+        if dependencies.iter().any(|it| it.gone) {
+            return self
+                .give_up(&taken, FailureReason::MissingDependencyFailure)
+                .await;
+        }
         let cache_keys = self.cache_keys(&taken.plan, &side.pipeline).await?;
         let environment = taken.plan.environment.as_ref().map(|it| it.name.as_str());
         let project_variables = self
             .variables_of_project(&project, side.pipeline.protected, environment)
             .await?;
+        if !taken.plan.foreign_needs.is_empty() {
+            let known = variables::of_job(&JobFacts {
+                config: &self.config,
+                project_path: project.path.as_str(),
+                pipeline: &side.pipeline,
+                predefined: &side.predefined,
+                project_variables: &project_variables,
+                pipeline_variables: &side.variables,
+                job: &taken.job,
+                plan: &taken.plan,
+                dotenv: &dotenv,
+                job_variables: &taken.variables,
+                machine: None,
+            });
+            let needs = &taken.plan.foreign_needs;
+            match self.foreign_sources(&taken.job, needs, &known).await? {
+                Some(sources) => dependencies.extend(sources),
+                None => {
+                    return self
+                        .give_up(&taken, FailureReason::MissingDependencyFailure)
+                        .await;
+                }
+            }
+        }
         let id_tokens = self
             .id_tokens(&taken, &side, &project, &project_variables, &runner)
             .await?;
@@ -327,6 +337,21 @@ impl Ci {
             cache_keys,
             project_variables,
         }))
+    }
+
+    /// Fails a job that was taken but cannot run.
+    async fn give_up(
+        &self,
+        taken: &Taken,
+        reason: FailureReason,
+    ) -> Result<Option<Assigned>, CiError> {
+        let action = Action::Job {
+            job: taken.job.id,
+            event: JobEvent::Fail(reason),
+            exit_code: None,
+        };
+        self.apply(taken.job.pipeline, action).await?;
+        Ok(None)
     }
 
     /// Gives a job that its runner said nothing of to another one.

@@ -12,6 +12,7 @@ mod commit_tree;
 pub(crate) mod create;
 pub(crate) mod downstream;
 pub(crate) mod follow;
+pub(crate) mod foreign;
 pub(crate) mod identity;
 pub(crate) mod links;
 pub mod local;

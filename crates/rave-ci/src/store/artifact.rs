@@ -88,30 +88,43 @@ pub(crate) struct Source {
     pub(crate) gone: bool,
 }
 
+const SOURCE: &str = "SELECT ci_job.id AS id, ci_job.name AS name, stage_index, artifacts_gone, filename, size_bytes
+    FROM ci_job LEFT JOIN ci_artifact ON ci_artifact.job_id = ci_job.id AND ci_artifact.file_type = 'archive'";
+
+fn source_of(row: &Row) -> Result<Source, Error> {
+    let archive = match row.opt_text("filename")? {
+        Some(name) => Some((name, count(row, "size_bytes")?)),
+        None => None,
+    };
+    Ok(Source {
+        job: JobId(row.int("id")?),
+        name: row.text("name")?,
+        stage_index: usize::try_from(row.int("stage_index")?)
+            .map_err(|_| corrupt("a stage is negative"))?,
+        gone: archive.is_none() && row.bool("artifacts_gone")?,
+        archive,
+    })
+}
+
 /// Returns the jobs of a pipeline that left an archive, in order.
 pub(crate) fn sources(tx: &mut Tx<'_>, pipeline: PipelineId) -> Result<Vec<Source>, Error> {
-    let sql = "SELECT ci_job.id AS id, ci_job.name AS name, stage_index, artifacts_gone, filename, size_bytes
-               FROM ci_job LEFT JOIN ci_artifact ON ci_artifact.job_id = ci_job.id AND ci_artifact.file_type = 'archive'
-               WHERE ci_job.pipeline_id = $1 AND retried = 0 AND (filename IS NOT NULL OR artifacts_gone = 1)
-               ORDER BY position";
-    let source = |row: &Row| {
-        let archive = match row.opt_text("filename")? {
-            Some(name) => Some((name, count(row, "size_bytes")?)),
-            None => None,
-        };
-        Ok(Source {
-            job: JobId(row.int("id")?),
-            name: row.text("name")?,
-            stage_index: usize::try_from(row.int("stage_index")?)
-                .map_err(|_| corrupt("a stage is negative"))?,
-            gone: archive.is_none() && row.bool("artifacts_gone")?,
-            archive,
-        })
-    };
-    tx.query(sql, params![pipeline.0])?
+    let sql = format!(
+        "{SOURCE} WHERE ci_job.pipeline_id = $1 AND retried = 0 AND (filename IS NOT NULL OR artifacts_gone = 1)
+         ORDER BY position"
+    );
+    tx.query(&sql, params![pipeline.0])?
         .iter()
-        .map(source)
+        .map(source_of)
         .collect()
+}
+
+/// Returns one job as those see it that download from it.
+pub(crate) fn source(tx: &mut Tx<'_>, job: JobId) -> Result<Option<Source>, Error> {
+    let sql = format!("{SOURCE} WHERE ci_job.id = $1");
+    tx.query_opt(&sql, params![job.0])?
+        .as_ref()
+        .map(source_of)
+        .transpose()
 }
 
 /// Keeps a job's artifacts until somebody erases them.

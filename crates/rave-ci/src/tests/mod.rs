@@ -5,6 +5,7 @@ mod creation;
 mod dotenv;
 mod downstream;
 mod flow;
+mod foreign;
 mod liveness;
 mod matching;
 mod redundant;
