@@ -31,6 +31,8 @@ pub struct CiConfig {
     pub blob_grace: Duration,
     /// How many commits a job fetches that says nothing else.
     pub git_depth: u32,
+    /// Whether `include:remote` may reach this machine and the private network around it.
+    pub include_private_addresses: bool,
 }
 
 impl CiConfig {
@@ -52,6 +54,7 @@ impl CiConfig {
             trace_limit_bytes: 100 << 20,
             blob_grace: Duration::from_secs(6 * HOUR),
             git_depth: 20,
+            include_private_addresses: false,
         }
     }
 }

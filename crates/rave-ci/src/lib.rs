@@ -8,11 +8,13 @@ mod error;
 mod metrics;
 mod model;
 mod pages;
+mod remote;
 mod render;
 mod reports;
 mod service;
 mod setting;
 mod store;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -4,6 +4,7 @@ pub mod event;
 pub mod id;
 pub mod job;
 pub mod name;
+pub mod net;
 pub mod permission;
 pub mod pipeline;
 pub mod port;

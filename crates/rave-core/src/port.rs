@@ -377,6 +377,15 @@ pub trait Forge: Send + Sync {
         from: &ObjectId,
         to: &ObjectId,
     ) -> Result<Vec<String>, ForgeError>;
+    /// Finds the latest commit from which both come. `None` when their histories share nothing.
+    async fn merge_base(
+        &self,
+        project: ProjectId,
+        one: &ObjectId,
+        other: &ObjectId,
+    ) -> Result<Option<ObjectId>, ForgeError>;
+    /// Lists the names of all tags, in no particular order.
+    async fn tags(&self, project: ProjectId) -> Result<Vec<String>, ForgeError>;
     /// Keeps a commit alive under `refs/pipelines/<id>`, so that jobs can fetch it after its branch moved on.
     async fn keep(
         &self,

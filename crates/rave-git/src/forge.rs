@@ -80,6 +80,23 @@ impl Forge for Git {
         Ok(diff::changed_paths(&self.runner, &self.existing(project), from, to).await?)
     }
 
+    async fn merge_base(
+        &self,
+        project: ProjectId,
+        one: &ObjectId,
+        other: &ObjectId,
+    ) -> Result<Option<ObjectId>, ForgeError> {
+        Ok(history::merge_base(&self.runner, &self.existing(project), one, other).await?)
+    }
+
+    async fn tags(&self, project: ProjectId) -> Result<Vec<String>, ForgeError> {
+        let targets = refs::list_targets(&self.runner, &self.existing(project)).await?;
+        let tags = targets.into_keys();
+        Ok(tags
+            .filter_map(|it| it.strip_prefix("refs/tags/").map(str::to_owned))
+            .collect())
+    }
+
     async fn keep(
         &self,
         project: ProjectId,

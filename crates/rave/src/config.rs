@@ -49,6 +49,7 @@ pub(crate) struct Ci {
     pub(crate) artifact_expiry_days: u64,
     pub(crate) artifact_limit_bytes: u64,
     pub(crate) lost_runner_secs: u64,
+    pub(crate) include_private_addresses: bool,
 }
 
 /// The embedded runner.
@@ -163,6 +164,9 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         artifact_expiry_days: reader.count("ci", "artifact_expiry_days", 1),
         artifact_limit_bytes: reader.count("ci", "artifact_limit_bytes", 1),
         lost_runner_secs: reader.count("ci", "lost_runner_secs", 15),
+        include_private_addresses: reader
+            .flag("ci", "include_private_addresses")
+            .unwrap_or_default(),
     };
     let some = |it: u64| (it > 0).then_some(it);
     let concurrency =

@@ -141,6 +141,7 @@ impl Parts {
             artifact_limit_bytes: config.ci.artifact_limit_bytes,
             artifact_expiry: days
                 .saturating_mul(u32::try_from(config.ci.artifact_expiry_days).unwrap_or(u32::MAX)),
+            include_private_addresses: config.ci.include_private_addresses,
             ..rave_ci::CiConfig::new(external_url.to_owned(), VERSION.to_owned())
         };
         let ci = Ci::new(

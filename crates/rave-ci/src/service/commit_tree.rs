@@ -1,25 +1,21 @@
-//! What the language asks of the tree of a commit, answered by the forge.
+//! What the language asks of the tree of a commit, and of what it includes from elsewhere.
 
-use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
-use rave_blob::BlobStore;
-use rave_ci_lang::{Limits, Tree};
-use rave_core::id::{PipelineId, ProjectId};
+use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
+use rave_core::id::ProjectId;
 use rave_core::name::{ObjectId, RepoPath};
 use rave_core::port::{Forge, ForgeError, PortError};
-use rave_store::Db;
 use tokio::runtime::Handle;
 
 use super::Ci;
+use super::elsewhere::{Projects, Servers};
+use super::parent_artifacts::ParentArtifacts;
 use super::plan::Occasion;
-use crate::error::CiError;
-use crate::store;
+use crate::templates;
 
 const NO_PARENT: &str =
     "Including configs from artifacts is only allowed when triggering child pipelines";
-/// Largest archive that the file of a child pipeline is taken from, and largest such file.
-const ARCHIVE_BYTES: u64 = 5 << 20;
 /// Most paths that conditions look at.
 const FILES: usize = 200_000;
 
@@ -30,6 +26,8 @@ pub(super) struct CommitTree {
     commit: ObjectId,
     before: ObjectId,
     parent: Option<ParentArtifacts>,
+    projects: Projects,
+    servers: Servers,
     runtime: Handle,
     /// The first time the forge did not answer: the plan is then worth nothing.
     failure: Mutex<Option<ForgeError>>,
@@ -47,6 +45,8 @@ impl Ci {
                 blobs: self.blobs.clone(),
                 pipeline,
             }),
+            projects: Projects::new(self, occasion.user),
+            servers: Servers::new(self),
             runtime: Handle::current(),
             failure: Mutex::new(None),
         }
@@ -67,13 +67,11 @@ impl CommitTree {
     }
 }
 
-impl Tree for CommitTree {
-    fn read(&self, path: &str) -> Option<String> {
+impl CommitTree {
+    fn read_of(&self, project: ProjectId, commit: &ObjectId, path: &str) -> Option<String> {
         let path = RepoPath::parse(path).ok()?;
         let limit = Limits::default().file_bytes as u64;
-        let read = self
-            .forge
-            .read_file(self.project, &self.commit, &path, limit);
+        let read = self.forge.read_file(project, commit, &path, limit);
         match self.runtime.block_on(read) {
             Ok(file) => file.map(|it| String::from_utf8_lossy(&it).into_owned()),
             // The language says that it cannot be read.
@@ -82,11 +80,31 @@ impl Tree for CommitTree {
         }
     }
 
+    fn files_of(&self, project: ProjectId, commit: &ObjectId) -> Vec<String> {
+        let list = self.forge.list_files(project, commit, FILES);
+        let list = self.runtime.block_on(list);
+        list.unwrap_or_else(|error| self.fail(error))
+    }
+
+    /// Passes an answer on; a failure of the forge ends as a project that does not exist, in a plan that is worth nothing.
+    fn opened(
+        &self,
+        answer: Result<Result<Foreign, OpenError>, ForgeError>,
+    ) -> Result<Foreign, OpenError> {
+        answer.unwrap_or_else(|error| {
+            self.fail::<()>(error);
+            Err(OpenError::NoProject)
+        })
+    }
+}
+
+impl Tree for CommitTree {
+    fn read(&self, path: &str) -> Option<String> {
+        self.read_of(self.project, &self.commit, path)
+    }
+
     fn files(&self) -> Vec<String> {
-        let list = self.forge.list_files(self.project, &self.commit, FILES);
-        self.runtime
-            .block_on(list)
-            .unwrap_or_else(|error| self.fail(error))
+        self.files_of(self.project, &self.commit)
     }
 
     fn changed(&self) -> Option<Vec<String>> {
@@ -102,6 +120,68 @@ impl Tree for CommitTree {
         }
     }
 
+    fn changed_since(&self, reference: &str) -> Option<Vec<String>> {
+        let forge = &self.forge;
+        let work = async {
+            let Some((since, _)) = forge.resolve(self.project, reference).await? else {
+                return Ok(None);
+            };
+            let base = forge.merge_base(self.project, &since, &self.commit).await?;
+            let base = base.unwrap_or(since);
+            let changed = forge
+                .changed_files(self.project, &base, &self.commit)
+                .await?;
+            Ok(Some(changed))
+        };
+        self.runtime
+            .block_on(work)
+            .unwrap_or_else(|error| self.fail(error))
+    }
+
+    fn open(
+        &self,
+        project: &str,
+        reference: Option<&str>,
+        by: Requester,
+    ) -> Result<Foreign, OpenError> {
+        let opened = self.projects.open(project, reference.unwrap_or("HEAD"), by);
+        self.opened(self.runtime.block_on(opened))
+    }
+
+    fn read_at(&self, at: &Foreign, path: &str) -> Option<String> {
+        let (project, commit) = self.projects.find(at)?;
+        self.read_of(project, &commit, path)
+    }
+
+    fn files_at(&self, at: &Foreign) -> Vec<String> {
+        match self.projects.find(at) {
+            Some((project, commit)) => self.files_of(project, &commit),
+            None => Vec::new(),
+        }
+    }
+
+    fn open_component(
+        &self,
+        project: &str,
+        version: &str,
+        by: Requester,
+    ) -> Result<Foreign, OpenError> {
+        let opened = self.projects.open_component(project, version, by);
+        self.opened(self.runtime.block_on(opened))
+    }
+
+    fn prefetch(&self, files: &[RemoteFile]) {
+        self.runtime.block_on(self.servers.prefetch(files));
+    }
+
+    fn remote(&self, file: &RemoteFile) -> Result<String, RemoteError> {
+        self.runtime.block_on(self.servers.fetch(file))
+    }
+
+    fn template(&self, name: &str) -> Option<String> {
+        templates::find(name).map(str::to_owned)
+    }
+
     fn artifact(&self, job: &str, path: &str) -> Result<String, String> {
         let Some(parent) = &self.parent else {
             return Err(NO_PARENT.to_owned());
@@ -113,61 +193,5 @@ impl Tree for CommitTree {
                 Err("the artifacts cannot be read".to_owned())
             }
         }
-    }
-}
-
-/// The archives of a pipeline's jobs, out of which its children may take files.
-struct ParentArtifacts {
-    db: Db,
-    blobs: Arc<dyn BlobStore>,
-    pipeline: PipelineId,
-}
-
-impl ParentArtifacts {
-    /// Reads a file out of the archive of a job, or says in a sentence why there is none.
-    async fn read(&self, job: &str, path: &str) -> Result<Result<String, String>, CiError> {
-        let (pipeline, name) = (self.pipeline, job.to_owned());
-        let archive =
-            self.db
-                .read("ci_parent_archive", move |tx| match store::job::find_named(
-                    tx, pipeline, &name,
-                )? {
-                    Some(job) => Ok(store::artifact::find(tx, job.id, "archive")?),
-                    None => Ok::<_, CiError>(None),
-                })
-                .await?;
-        let Some(archive) = archive else {
-            let why = "not found in parent pipeline or does not have artifacts!";
-            return Ok(Err(format!("Job `{job}` {why}")));
-        };
-        if archive.size_bytes > ARCHIVE_BYTES {
-            let why = format!("Artifacts archive for job `{job}` is too large: max 5 MiB");
-            return Ok(Err(why));
-        }
-        let file = self.blobs.open_file(&archive.digest).await?;
-        let (job, path) = (job.to_owned(), path.trim_start_matches('/').to_owned());
-        Ok(tokio::task::spawn_blocking(move || extract(file, &job, &path)).await?)
-    }
-}
-
-/// Reads a file out of an archive.
-fn extract(file: std::fs::File, job: &str, path: &str) -> Result<String, String> {
-    let missing = || format!("Path `{path}` does not exist inside the `{job}` artifacts archive!");
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))
-        .map_err(|error| format!("Artifacts archive for job `{job}` cannot be read: {error}"))?;
-    let entry = archive.by_name(path).map_err(|_| missing())?;
-    if !entry.is_file() {
-        return Err(missing());
-    }
-    let mut bytes = Vec::new();
-    // An archive may claim less than it holds.
-    let read = entry.take(ARCHIVE_BYTES + 1).read_to_end(&mut bytes);
-    match read {
-        Ok(_) if bytes.len() as u64 > ARCHIVE_BYTES => {
-            Err(format!("File `{path}` is too large: max 5 MiB"))
-        }
-        Ok(0) => Err(format!("File `{path}` is empty!")),
-        Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(format!("File `{path}` cannot be unpacked: {error}")),
     }
 }

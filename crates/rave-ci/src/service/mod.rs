@@ -9,14 +9,17 @@ pub(crate) mod artifacts;
 pub(crate) mod assign;
 pub(crate) mod cache_key;
 mod commit_tree;
+mod components;
 pub(crate) mod create;
 pub(crate) mod downstream;
+mod elsewhere;
 pub(crate) mod follow;
 pub(crate) mod foreign;
 pub(crate) mod identity;
 pub(crate) mod links;
 pub mod local;
 pub(crate) mod log;
+mod parent_artifacts;
 pub(crate) mod plan;
 pub(crate) mod queue;
 pub(crate) mod read;
@@ -42,6 +45,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::CiConfig;
 use crate::metrics::CiMetrics;
+use crate::remote::RemoteFiles;
 use crate::vault::SealingKey;
 use crate::{api, pages, worker};
 use log::LogSignal;
@@ -84,6 +88,8 @@ pub struct Ci {
     pub(crate) wakes: Wakes,
     pub(crate) logs: LogSignal,
     pub(crate) metrics: CiMetrics,
+    /// Files of other servers that pipelines include.
+    pub(crate) remote: Arc<RemoteFiles>,
     /// Work that must outlive the request that began it; [`Ci::run_workers`] waits for it.
     pub(crate) tasks: TaskTracker,
 }
@@ -99,6 +105,7 @@ impl Ci {
         config: CiConfig,
         key: SealingKey,
     ) -> Arc<Self> {
+        let remote = RemoteFiles::new(config.include_private_addresses, &config.version);
         Arc::new(Self {
             db,
             blobs,
@@ -106,6 +113,7 @@ impl Ci {
             directory: ports.directory,
             issuer: ports.issuer,
             clock,
+            remote: Arc::new(remote),
             config: Arc::new(config),
             key,
             queue: Queue::new(),

@@ -102,7 +102,11 @@ impl Ci {
             pipeline_variables: occasion.variables.clone(),
             inputs: occasion.inputs.clone(),
             child: occasion.parent.is_some(),
-            ..EventContext::default()
+            server_fqdn: predefined
+                .iter()
+                .find(|it| it.key == "CI_SERVER_FQDN")
+                .map(|it| it.value.clone())
+                .unwrap_or_default(),
         };
         let tree = self.commit_tree(occasion);
         let (text, mut compiled, failure) = tokio::task::spawn_blocking(move || {

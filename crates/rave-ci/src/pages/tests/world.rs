@@ -249,6 +249,19 @@ impl Forge for Fake {
         Ok(Vec::new())
     }
 
+    async fn merge_base(
+        &self,
+        _: ProjectId,
+        one: &ObjectId,
+        _: &ObjectId,
+    ) -> Result<Option<ObjectId>, ForgeError> {
+        Ok(Some(one.clone()))
+    }
+
+    async fn tags(&self, _: ProjectId) -> Result<Vec<String>, ForgeError> {
+        Ok(Vec::new())
+    }
+
     async fn keep(&self, _: ProjectId, _: PipelineId, _: &ObjectId) -> Result<(), ForgeError> {
         Ok(())
     }
