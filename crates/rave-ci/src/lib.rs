@@ -5,6 +5,7 @@ mod config;
 mod cron;
 mod dotenv;
 mod error;
+mod findings;
 mod metrics;
 mod model;
 mod pages;
@@ -45,5 +46,6 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             "0003_downstream",
             include_str!("migrations/0003_downstream.sql"),
         ),
+        ("0004_reports", include_str!("migrations/0004_reports.sql")),
     ],
 };

@@ -250,6 +250,8 @@ pub(crate) struct Job {
     /// How many bytes its log has.
     pub(crate) trace_bytes: u64,
     pub(crate) erased_at: Option<Timestamp>,
+    /// The percentage that `coverage:` found in its log.
+    pub(crate) coverage: Option<f64>,
 }
 
 impl Job {

@@ -7,6 +7,7 @@ mod lint;
 mod numbers;
 mod pipelines;
 mod resource_groups;
+mod reports;
 mod runner;
 mod runners;
 mod schedules;
@@ -83,6 +84,22 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
         .get(
             "/api/v4/projects/{id}/pipelines/{pipeline}/bridges",
             pipelines::bridges,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/test_report",
+            reports::tests,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/test_report_summary",
+            reports::test_summary,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/findings",
+            reports::findings,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/coverage_report",
+            reports::coverage,
         )
         .post(
             "/api/v4/projects/{id}/pipelines/{pipeline}/retry",

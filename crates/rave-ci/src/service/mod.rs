@@ -13,6 +13,7 @@ mod components;
 pub(crate) mod create;
 pub(crate) mod downstream;
 mod elsewhere;
+pub(crate) mod findings;
 pub(crate) mod follow;
 pub(crate) mod foreign;
 pub(crate) mod identity;
@@ -62,6 +63,8 @@ pub(crate) struct Wakes {
     pub(crate) chores: Notify,
     /// A schedule was made or changed.
     pub(crate) schedules: Notify,
+    /// A report was uploaded.
+    pub(crate) reports: Notify,
 }
 
 /// What this part needs of others.

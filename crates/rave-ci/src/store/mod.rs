@@ -8,6 +8,7 @@ pub(crate) mod job;
 pub(crate) mod pipeline;
 pub(crate) mod push;
 pub(crate) mod resource;
+pub(crate) mod report;
 pub(crate) mod runner;
 pub(crate) mod schedule;
 pub(crate) mod setting;

@@ -450,6 +450,7 @@ pub(crate) fn load_job_side(tx: &mut Tx<'_>, id: PipelineId) -> Result<JobSide, 
 
 /// Deletes a pipeline with all its rows. What is left in the blob store is swept later.
 pub(crate) fn delete(tx: &mut Tx<'_>, id: PipelineId) -> Result<(), Error> {
+    super::report::delete_of_pipeline(tx, id)?;
     for sql in [
         "DELETE FROM ci_artifact WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_dotenv WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",

@@ -11,6 +11,7 @@ mod matching;
 mod redundant;
 mod resources;
 mod schedules;
+mod reports;
 mod settings;
 mod triggers;
 pub(crate) mod world;
