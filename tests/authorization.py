@@ -252,6 +252,10 @@ _ROUTES = [
         GET /api/v4/projects/{id}/pipeline_schedules
         GET /api/v4/projects/{id}/pipeline_schedules/{schedule}
         GET /api/v4/projects/{id}/pipeline_schedules/{schedule}/pipelines
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/test_report
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/test_report_summary
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/findings
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/coverage_report
         GET /api/v4/projects/{id}
         GET /api/v4/projects/{id}/members
         GET /api/v4/projects/{id}/members/all
@@ -300,6 +304,12 @@ _ROUTES = [
         GET {project}/-/pipelines
         GET {project}/-/pipelines/{pipeline}
         GET {project}/-/pipelines/{pipeline}/live
+        GET {project}/-/pipelines/{pipeline}/builds
+        GET {project}/-/pipelines/{pipeline}/needs
+        GET {project}/-/pipelines/{pipeline}/test_report
+        GET {project}/-/pipelines/{pipeline}/findings
+        GET {project}/-/pipelines/{pipeline}/coverage
+        GET {project}/-/pipelines/{pipeline}/reports
     """,
     ),
     (

@@ -146,24 +146,9 @@ pub fn stage_status(graph: &Graph, stage: usize) -> Option<Status> {
     Tally::of(graph.nodes.iter().filter(|it| it.stage == stage)).status(false)
 }
 
-/// Returns for each job why it waits: the positions of the jobs that have not let it go.
-#[must_use]
-pub fn waits_for(graph: &Graph, node: usize) -> Vec<usize> {
-    if graph.nodes[node].state != JobState::Created {
-        return Vec::new();
-    }
-    let unfinished = |it: &usize| {
-        !graph.nodes[*it].state.status().is_finished() && !graph.nodes[*it].is_ignored()
-    };
-    graph
-        .predecessors(node)
-        .into_iter()
-        .filter(unfinished)
-        .collect()
-}
-
 impl Node {
-    fn is_ignored(&self) -> bool {
+    /// Whether it waits for a person who need not come.
+    pub(crate) fn is_ignored(&self) -> bool {
         self.state == JobState::Manual && self.allow_failure
     }
 

@@ -63,6 +63,7 @@ impl<'a> Shaper<'a> {
             users: ci.directory.users(&users).await?,
             commits: BTreeMap::new(),
             extras: JobExtras::default(),
+            coverage: BTreeMap::new(),
         })
     }
 

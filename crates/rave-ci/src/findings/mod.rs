@@ -56,9 +56,6 @@ macro_rules! labels {
         pub(crate) enum $name { $(#[serde(rename = $label)] $variant),+ }
 
         impl $name {
-            /// Every one, in order.
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),+];
-
             /// Returns the name that is stored and shown.
             pub(crate) const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label),+ }
@@ -89,6 +86,18 @@ labels! {
         Info = "info",
         Unknown = "unknown",
     }
+}
+
+impl Severity {
+    /// Every one, the worst first.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Critical,
+        Self::High,
+        Self::Medium,
+        Self::Low,
+        Self::Info,
+        Self::Unknown,
+    ];
 }
 
 impl Outcome {

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
+use crate::render::log::without_header;
+
 /// How much of the end of a log is searched.
 pub(crate) const SEARCHED: u64 = 16 << 20;
 /// Longest line that is searched as a whole; a longer one is searched in pieces.
@@ -57,7 +59,7 @@ impl Search {
     fn search(&self, line: &[u8]) -> Option<f64> {
         static NUMBER: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"\d+(\.\d+)?").expect("the pattern is valid"));
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = without_header(line.strip_suffix(b"\r").unwrap_or(line));
         let line = String::from_utf8_lossy(line);
         let last = self.pattern.captures_iter(&line).last()?;
         let found = last.get(last.len() - 1)?;
@@ -104,6 +106,8 @@ mod tests {
             "TOTAL  12   3  75%\r\n",
             Some(75.0),
         );
+        let stamped = "2026-01-02T03:04:05.678901Z 01O TOTAL 8%\n";
+        check(r"^TOTAL (\d+)%$", stamped, Some(8.0));
         check("ü(\\d+)", "für ü99\n", Some(99.0));
     }
 

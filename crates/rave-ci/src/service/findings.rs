@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rave_blob::{Digest, GetError};
 use rave_core::event::{EventKind, NewEvent};
-use rave_core::id::{JobId, PipelineId};
+use rave_core::id::{JobId, PipelineId, ProjectId};
 use rave_core::name::ObjectId;
 use rave_core::permission::{Access, ReadPipelines};
 use rave_core::port::{ForgeError, Page, Slice};
@@ -379,15 +379,22 @@ impl Ci {
     }
 }
 
-/// Returns the coverage that a badge shows: of the latest successful pipeline of a branch or tag, the mean of its jobs
-/// or one of them.
-pub(crate) fn coverage_of_ref(
-    tx: &mut Tx<'_>,
-    project: rave_core::id::ProjectId,
-    ref_name: &str,
-    job: Option<&str>,
-) -> Result<Option<f64>, rave_store::Error> {
-    report::coverage::of_ref(tx, project, ref_name, job)
+impl Ci {
+    /// Returns the coverage of the latest successful pipeline of a branch or tag, for badges: the mean of its jobs, or
+    /// that of one of them.
+    pub async fn coverage_of_ref(
+        &self,
+        project: ProjectId,
+        ref_name: &str,
+        job: Option<&str>,
+    ) -> Result<Option<f64>, rave_store::Error> {
+        let (ref_name, job) = (ref_name.to_owned(), job.map(str::to_owned));
+        self.db
+            .read("ci_coverage_of_ref", move |tx| {
+                report::coverage::of_ref(tx, project, &ref_name, job.as_deref())
+            })
+            .await
+    }
 }
 
 /// Why there is nothing to store of a report.

@@ -7,9 +7,9 @@ pub(crate) mod expiry;
 pub(crate) mod figures;
 pub(crate) mod neighbours;
 pub(crate) mod push;
+pub(crate) mod reports;
 pub(crate) mod resources;
 pub(crate) mod schedules;
-pub(crate) mod reports;
 
 use std::sync::Arc;
 
