@@ -393,7 +393,6 @@ _ROUTES = [
         GET /api/v4/projects/{id}/resource_groups/{key}
         PUT /api/v4/projects/{id}/resource_groups/{key}
         GET /api/v4/projects/{id}/resource_groups/{key}/upcoming_jobs
-        GET /api/v4/projects/{id}/resource_groups/{key}/current_job
         POST /api/v4/projects/{id}/jobs/{job}/erase
         POST /api/v4/projects/{id}/jobs/{job}/play
         POST /api/v4/projects/{id}/jobs/{job}/retry
@@ -413,6 +412,13 @@ _ROUTES = [
         DELETE /api/v4/projects/{id}/repository/tags/{tag}
         DELETE /api/v4/projects/{id}/pipelines/{pipeline}
         POST /api/v4/projects/{id}/unarchive
+    """,
+    ),
+    # Nobody is at work.
+    (
+        "hidden hidden 403 absent absent",
+        """
+        GET /api/v4/projects/{id}/resource_groups/{key}/current_job
     """,
     ),
     (
