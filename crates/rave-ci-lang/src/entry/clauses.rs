@@ -66,13 +66,17 @@ impl Clauses {
 
     /// Returns whether all hold, for a rule of a file at the commit.
     pub(crate) fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> Result<bool, Undecided> {
-        self.evaluate(scope, facts, &Place::Commit, |_, _| ())
+        self.hold_in(scope, facts, &Place::Commit)
     }
 
-    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere. What cannot be decided does not hold.
-    pub(crate) fn hold_in(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> bool {
+    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere.
+    pub(crate) fn hold_in(
+        &self,
+        scope: &Scope<'_>,
+        facts: &Facts<'_>,
+        place: &Place,
+    ) -> Result<bool, Undecided> {
         self.evaluate(scope, facts, place, |_, _| ())
-            .unwrap_or(false)
     }
 
     /// Asks one clause after the other until one does not hold, and tells `each` what came out. `exists` looks at the

@@ -645,6 +645,11 @@ fn shapes_are_checked() {
         "include:rules config should be an array",
     );
     check(
+        "[{local: x.yml, rules: [{changes: {paths: [a], compare_to: none}}]}]",
+        &world,
+        "include:rules:changes:compare_to is not a valid ref",
+    );
+    check(
         "[{local: 'none/*.yml', foo: x}]",
         &world,
         "include:include config contains unknown keys: foo",
