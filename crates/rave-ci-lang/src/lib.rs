@@ -18,6 +18,7 @@ mod graph;
 mod merge;
 mod plan;
 mod planner;
+mod recording;
 mod report;
 mod scope;
 mod select;
@@ -45,6 +46,7 @@ pub use plan::{
     Release, ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget,
     UploadWhen, When,
 };
+pub use recording::{Answers, Fingerprints, Recording, Replaying};
 pub use select::{Needed, NotSelected, Selection};
 pub use slug::{skip_ci, slug};
 
