@@ -248,6 +248,7 @@ _ROUTES = [
         GET /api/v4/projects/{id}/pipelines/latest
         GET /api/v4/projects/{id}/pipelines/{pipeline}
         GET /api/v4/projects/{id}/pipelines/{pipeline}/bridges
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/explain
         GET /api/v4/projects/{id}/pipelines/{pipeline}/jobs
         GET /api/v4/projects/{id}/pipeline_schedules
         GET /api/v4/projects/{id}/pipeline_schedules/{schedule}
@@ -303,6 +304,7 @@ _ROUTES = [
         GET {project}/-/jobs/{job}/raw
         GET {project}/-/pipelines
         GET {project}/-/pipelines/{pipeline}
+        GET {project}/-/pipelines/{pipeline}/explain
         GET {project}/-/pipelines/{pipeline}/live
         GET {project}/-/pipelines/{pipeline}/builds
         GET {project}/-/pipelines/{pipeline}/needs
@@ -363,6 +365,7 @@ _ROUTES = [
         "hidden hidden 403 yes yes",
         """
         POST /api/v4/projects/{id}/ci/lint
+        POST /api/v4/projects/{id}/pipelines/{pipeline}/replay
         POST /api/v4/projects/{id}/pipeline
         GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
         GET /api/v4/projects/{id}/runners

@@ -47,5 +47,9 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             include_str!("migrations/0003_downstream.sql"),
         ),
         ("0004_reports", include_str!("migrations/0004_reports.sql")),
+        (
+            "0006_plan_origin",
+            include_str!("migrations/0006_plan_origin.sql"),
+        ),
     ],
 };

@@ -1,6 +1,7 @@
 //! The dialects: the runner protocol, and the API for clients in GitLab's shapes.
 
 mod artifacts;
+mod explain;
 mod job_token;
 mod jobs;
 mod lint;
@@ -109,6 +110,15 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
             "/api/v4/projects/{id}/pipelines/{pipeline}/cancel",
             pipelines::cancel,
         )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/explain",
+            explain::explain,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/replay",
+            explain::replay,
+        )
+        .post("/api/v4/ci/lint", lint::lint_alone)
         .get("/api/v4/projects/{id}/ci/lint", lint::lint_commit)
         .post("/api/v4/projects/{id}/ci/lint", lint::lint_text)
         // Schedules.

@@ -5,6 +5,7 @@ use rave_core::job::{JobState, Status};
 use rave_core::time::Timestamp;
 use rave_core::waiting::Reason;
 use rave_http::component;
+use rave_http::page::encode_query;
 
 use super::base::{Base, People, short};
 use super::pipeline_view::kind_tag;
@@ -98,6 +99,7 @@ impl JobView {
                 p.facts {
                     span { "Job " strong { "#" (job.id) } }
                     span { "Pipeline " a href=(self.base.pipeline(job.pipeline)) { "#" (job.pipeline) } }
+                    span { a href={ (self.base.pipeline(job.pipeline)) "/explain?job=" (encode_query(&job.name)) } { "Why?" } }
                     span { "Branch " a.ref href=(self.base.tree(&self.pipeline.ref_name)) { (self.pipeline.ref_name) } }
                     span { "Commit " a.mono href=(self.base.commit(&self.pipeline.sha)) { (short(&self.pipeline.sha)) } " " span.hide-small { (self.commit_title) } }
                     @if let Some(name) = self.people.name(job.user) { span { "By " (name) } }

@@ -11,6 +11,8 @@ mod family_view;
 mod findings_page;
 mod graph_view;
 mod job_list_view;
+mod explain;
+mod explain_view;
 mod job_view;
 mod jobs;
 mod list_view;
@@ -57,6 +59,7 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
             coverage_page::show,
         )
         .get("{project}/-/pipelines/{pipeline}/reports", lists_page::show)
+        .get("{project}/-/pipelines/{pipeline}/explain", explain::show)
         .post(
             "{project}/-/pipelines/{pipeline}/cancel",
             actions::cancel_pipeline,

@@ -238,6 +238,7 @@ impl PipelineView {
                     span { (component::time(it.created_at)) " by " (it.source.label()) }
                     @if let Some(newer) = it.auto_canceled_by { span { "Made redundant by " a href=(self.base.pipeline(newer)) { "#" (newer) } } }
                     span { (self.jobs.len()) @if self.jobs.len() == 1 { " job" } @else { " jobs" } }
+                    span { a href={ (self.base.pipeline(it.id)) "/explain" } { "Why these jobs?" } }
                 }
             }
         }

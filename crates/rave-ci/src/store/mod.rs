@@ -5,6 +5,7 @@ pub(crate) mod chore;
 pub(crate) mod dotenv;
 pub(crate) mod downstream;
 pub(crate) mod job;
+pub(crate) mod origin;
 pub(crate) mod pipeline;
 pub(crate) mod push;
 pub(crate) mod report;

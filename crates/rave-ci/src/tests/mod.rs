@@ -4,6 +4,7 @@ mod artifacts;
 mod creation;
 mod dotenv;
 mod downstream;
+mod explain;
 mod flow;
 mod foreign;
 mod liveness;
