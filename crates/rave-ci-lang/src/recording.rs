@@ -53,6 +53,17 @@ impl Answers {
         Self(self.0.into_iter().filter(|it| short(&it.1)).collect())
     }
 
+    /// Returns whether a file among the answers contains a word.
+    #[must_use]
+    pub fn mention(&self, word: &str) -> bool {
+        self.0.iter().any(|(_, reply)| match reply {
+            Reply::Text(Some(text)) | Reply::Remote(Ok(text)) | Reply::Artifact(Ok(text)) => {
+                text.contains(word)
+            }
+            _ => false,
+        })
+    }
+
     /// Returns the short form.
     #[must_use]
     pub fn fingerprints(&self) -> Fingerprints {

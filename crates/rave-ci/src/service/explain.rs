@@ -184,6 +184,10 @@ impl Ci {
             more: Vec::new(),
             reach: Reach::Everything,
             schedule: None,
+            parent: pipeline
+                .upstream
+                .filter(|_| pipeline.is_child())
+                .map(|it| it.pipeline),
             project,
             commit,
         };

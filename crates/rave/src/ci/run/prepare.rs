@@ -55,7 +55,9 @@ pub(super) fn prepare(
         // Older commits may lack files.
         context.predefined.push(Variable::public("GIT_DEPTH", "1"));
     }
-    let Compiled { outcome, notices, .. } = session.compile().map_err(|it| session.invalid(&it))?;
+    let Compiled {
+        outcome, notices, ..
+    } = session.compile().map_err(|it| session.invalid(&it))?;
     let refusal = outcome.refusal();
     let Outcome::Pipeline(mut plan) = outcome else {
         let refusal = refusal.unwrap_or("There is no job to run.");
