@@ -62,6 +62,7 @@ _ROUTES = [
         """
         POST /-/projects/new
         GET /api/v4/runners
+        POST /api/v4/ci/lint
         POST /api/v4/user/runners
         POST /-/groups/new
         POST /-/user_settings/password

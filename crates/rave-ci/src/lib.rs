@@ -27,6 +27,7 @@ pub use config::CiConfig;
 pub use reports::PipelineReports;
 pub use service::local;
 pub use service::{Ci, Ports};
+pub use templates::find as find_template;
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
 pub use vault::{InvalidKey, SealingKey};

@@ -115,6 +115,9 @@ impl Tree for NoProject {
     fn changed(&self) -> Option<Vec<String>> {
         None
     }
+    fn template(&self, name: &str) -> Option<String> {
+        crate::templates::find(name).map(str::to_owned)
+    }
 }
 
 /// What the caller wants to know.

@@ -178,7 +178,8 @@ impl Ci {
             protected: pipeline.protected,
             before: ObjectId::parse(&pipeline.before_sha).unwrap_or_else(|_| sha.clone()),
             source: pipeline.source,
-            user: pipeline.user,
+            // Whoever asks gets nothing that they could not read themselves.
+            user: access.principal().user_id(),
             variables: side.variables.clone(),
             inputs: Vec::new(),
             more: Vec::new(),
