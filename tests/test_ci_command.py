@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -205,9 +204,8 @@ def test_it_works_below_the_top_and_without_a_repository(tree: Make, scratch: Pa
 
 def test_a_reader_that_has_seen_enough_is_no_failure(tree: Make) -> None:
     work = tree("".join(f"job-{number}: {{script: x}}\n" for number in range(1500)))
-    process = work.start("list")
-    assert process.stdout
-    process.stdout.read(10)
-    process.stdout.close()
-    assert process.wait(60) == 0
-    assert isinstance(process, subprocess.Popen)
+    with work.start("list") as process:
+        assert process.stdout
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(60) == 0
