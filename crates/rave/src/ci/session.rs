@@ -17,6 +17,9 @@ use super::tree::{Changes, WorkingTree};
 use crate::failure::hinted;
 
 const FILE: &str = ".gitlab-ci.yml";
+/// The author's own machine bears more than a server that everyone pushes to.
+const JOBS: usize = 10_000;
+const NODES: usize = 5_000_000;
 
 /// A project on this machine and an event.
 #[derive(Debug)]
@@ -85,7 +88,11 @@ impl Session {
             text,
             occasion,
             tree,
-            limits: Limits::default(),
+            limits: Limits {
+                jobs: JOBS,
+                nodes: NODES,
+                ..Limits::default()
+            },
             plans: cache_directory()
                 .filter(|_| !place.no_cache)
                 .map(|it| it.join("plans")),
