@@ -356,6 +356,7 @@ _ROUTES = [
         POST {project}/-/jobs/{job}/cancel
         POST {project}/-/jobs/{job}/erase
         POST {project}/-/jobs/{job}/play
+        POST {project}/-/jobs/{job}/unschedule
         POST {project}/-/jobs/{job}/retry
         POST {project}/-/pipelines
         POST {project}/-/pipelines/{pipeline}/cancel

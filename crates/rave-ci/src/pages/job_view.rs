@@ -148,6 +148,7 @@ impl JobView {
         html! {
             @if self.base.may_run {
                 @if job.is_playable() { (self.base.button(&format!("{address}/play"), "Start", "primary", None)) }
+                @if matches!(job.state, JobState::Scheduled { .. }) { (self.base.button(&format!("{address}/unschedule"), "Unschedule", "plain", None)) }
                 @if job.is_retryable() { (self.base.button(&format!("{address}/retry"), "Retry", "primary", None)) }
                 @if job.is_cancelable() { (self.base.button(&format!("{address}/cancel"), "Cancel", "danger", None)) }
                 @if job.is_erasable() { (self.base.button(&format!("{address}/erase"), "Erase", "danger", Some("Erase the log and the artifacts of this job? This cannot be undone."))) }

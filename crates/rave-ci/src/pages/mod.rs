@@ -75,6 +75,7 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
         .post("{project}/-/jobs/{job}/cancel", actions::cancel_job)
         .post("{project}/-/jobs/{job}/retry", actions::retry_job)
         .post("{project}/-/jobs/{job}/play", actions::play_job)
+        .post("{project}/-/jobs/{job}/unschedule", actions::unschedule_job)
         .post("{project}/-/jobs/{job}/erase", actions::erase_job)
         .get("{project}/-/jobs/{job}/artifacts/browse", artifacts::browse)
         .get(

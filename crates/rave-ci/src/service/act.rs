@@ -50,6 +50,18 @@ impl Ci {
         self.load_own_job(access, id).await
     }
 
+    /// Lets a delayed job wait for a person instead of its time.
+    #[tracing::instrument(skip_all, name = "unschedule", fields(job.id = job.0))]
+    pub(crate) async fn unschedule_job(
+        &self,
+        access: &Access<RunPipelines>,
+        job: JobId,
+    ) -> Result<Job, CiError> {
+        let job = self.load_own_job(access, job).await?;
+        self.change(&job, JobEvent::Unschedule).await?;
+        self.load_own_job(access, job.id).await
+    }
+
     /// Tries an ended job again. Returns the new try.
     #[tracing::instrument(skip_all, name = "retry", fields(job.id = job.0))]
     pub(crate) async fn retry_job(
