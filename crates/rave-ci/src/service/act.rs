@@ -203,7 +203,7 @@ impl Ci {
         self.load_own_pipeline(access, pipeline).await
     }
 
-    /// Deletes a pipeline with its jobs, logs and artifacts. What still runs is stopped.
+    /// Deletes a pipeline and its children with their jobs, logs and artifacts. What still runs is stopped.
     #[tracing::instrument(skip_all, name = "delete_pipeline", fields(pipeline.id = pipeline.0))]
     pub(crate) async fn delete_pipeline(
         &self,
@@ -211,9 +211,13 @@ impl Ci {
         pipeline: PipelineId,
     ) -> Result<(), CiError> {
         self.load_own_pipeline(access, pipeline).await?;
+        let below = self.descendants(pipeline).await?;
         self.db
             .write("ci_delete_pipeline", move |tx| {
-                Ok(store::pipeline::delete(tx, pipeline)?)
+                for id in below.into_iter().rev().chain([pipeline]) {
+                    store::pipeline::delete(tx, id)?;
+                }
+                Ok(())
             })
             .await
     }
