@@ -1,5 +1,7 @@
 //! The conditions of one rule: `if`, `changes`, `exists`. All that are given must hold.
 
+use std::rc::Rc;
+
 use super::check::{string_list, text, unknown_keys};
 use crate::OpenError;
 use crate::expand::Unknown;
@@ -14,7 +16,7 @@ const MAX_REGEXP: usize = 255;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clauses {
-    condition: Option<Expression>,
+    condition: Option<Rc<Expression>>,
     changes: Option<Changes>,
     exists: Option<Exists>,
 }
@@ -52,7 +54,7 @@ impl Clauses {
     /// Returns the names of the variables that `if` mentions, each once.
     pub(crate) fn operands(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        for name in self.condition.iter().flat_map(Expression::variables) {
+        for name in self.condition.iter().flat_map(|it| it.variables()) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -175,10 +177,8 @@ fn masked(text: &str, facts: &Facts<'_>) -> String {
 }
 
 /// Reads an expression.
-pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Expression> {
-    let parsed = node
-        .as_text()
-        .map(|it| Expression::parse(it, &report.patterns));
+pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Rc<Expression>> {
+    let parsed = node.as_text().map(|it| report.patterns.expression(it));
     if let Some(Ok(expression)) = parsed {
         return Some(expression);
     }
