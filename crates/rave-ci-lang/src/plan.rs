@@ -35,7 +35,7 @@ pub struct Included {
     pub kind: String,
     /// How the `include` names it.
     pub location: String,
-    /// Its path or address, as messages show it.
+    /// Its path where it is, or its address.
     pub file: String,
     /// The place that names it.
     pub at: Place,
