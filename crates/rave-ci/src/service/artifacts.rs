@@ -69,8 +69,7 @@ impl Ci {
         };
         let (job, project, version_now) = (held.job, held.project, self.now());
         let default_expiry = millis(self.config.artifact_expiry);
-        let artifact = self
-            .db
+        self.db
             .write("ci_store_artifact", move |tx| {
                 let current =
                     store::job::find_anywhere(tx, job)?.ok_or(CiError::NotFound("Job"))?;
@@ -105,9 +104,7 @@ impl Ci {
                     )),
                 }
             })
-            .await?;
-        self.wakes.reports.notify_one();
-        Ok(artifact)
+            .await
     }
 
     /// Reads a report of variables. One that is none is the job's mistake.

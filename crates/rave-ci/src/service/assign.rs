@@ -447,14 +447,15 @@ impl<'a> Needing<'a> {
         Self { plan, stage }
     }
 
-    /// Whether it takes what a job of a name and stage leaves: those it depends on, or needs with artifacts, or those of
-    /// earlier stages.
+    /// Whether it takes what a job of a name and stage leaves: those that it needs with artifacts, or those of earlier
+    /// stages; of these, where `dependencies` names some, those.
     fn takes(self, name: &str, stage: usize) -> bool {
-        match (&self.plan.dependencies, &self.plan.needs) {
-            (Some(names), _) => names.iter().any(|it| it == name),
-            (None, Some(needs)) => needs.iter().any(|it| it.artifacts && it.job == name),
-            (None, None) => stage < self.stage,
-        }
+        let named = self.plan.dependencies.as_ref();
+        named.is_none_or(|it| it.iter().any(|it| it == name))
+            && match &self.plan.needs {
+                Some(needs) => needs.iter().any(|it| it.artifacts && it.job == name),
+                None => stage < self.stage,
+            }
     }
 
     /// Returns the jobs that it downloads artifacts from.
@@ -509,7 +510,12 @@ mod tests {
         };
         plan.needs = Some(vec![need("a", false), need("c", true)]);
         assert_eq!(names(&plan), ["c"]);
-        plan.dependencies = Some(vec!["b".into()]);
+        // A need without artifacts, or none at all, is not overruled.
+        plan.dependencies = Some(vec!["a".into(), "b".into()]);
+        assert!(names(&plan).is_empty());
+        plan.needs = None;
+        assert_eq!(names(&plan), ["a", "b"]);
+        plan.dependencies = Some(vec!["b".into(), "c".into()]);
         assert_eq!(names(&plan), ["b"]);
         plan.dependencies = Some(Vec::new());
         assert!(names(&plan).is_empty());
