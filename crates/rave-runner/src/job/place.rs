@@ -14,6 +14,10 @@ use crate::wire::JobInfo;
 /// Where working copies are in a sandbox: the same in every slot, so that tools which record paths find their caches.
 const INSIDE: &str = "/builds";
 
+/// What a job sees as `/tmp`, beside its file variables, whose names have no dot. It stays from the job's first script to
+/// its last.
+const SCRATCH: &str = ".tmp";
+
 /// The directories of one job.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -86,6 +90,10 @@ impl Place {
         // A job may have locked its directory, which would lock out every job after it.
         fs::set_permissions(&self.project, fs::Permissions::from_mode(0o755))?;
         fs::set_permissions(&self.temporary, fs::Permissions::from_mode(0o700))?;
+        let scratch = self.temporary.join(SCRATCH);
+        fs::create_dir(&scratch)?;
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(0o1777))?;
+        std::os::unix::fs::chown(&scratch, self.owner, self.owner)?;
         for (key, content) in variables.files() {
             let path = self.temporary.join(key);
             let mut file = fs::File::options()
@@ -123,6 +131,7 @@ impl Place {
         vec![
             pair(&self.project, &self.job_project),
             pair(&self.temporary, &self.job_temporary),
+            pair(&self.temporary.join(SCRATCH), "/tmp"),
         ]
     }
 }
