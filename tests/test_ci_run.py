@@ -1,5 +1,7 @@
 """`rave ci run`: the pipeline of a working tree, without a server."""
 
+import itertools
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +15,9 @@ from harness.wait import wait_for
 from harness.world import unique
 
 Make = Callable[..., Tree]
+
+# How long jobs sleep by which a test tells their processes from others.
+_durations = itertools.count(7_000_000 + os.getpid())
 
 PIPELINE = """\
 stages: [build, test, deploy]
@@ -207,7 +212,7 @@ def test_a_job_that_takes_too_long(tree: Make) -> None:
 
 def sleeper(tree: Make, executor: str) -> tuple[Tree, subprocess.Popen[str], str]:
     """Starts a run whose job sleeps for a time that no other test sleeps for."""
-    duration = str(7_000_000 + int(unique("").removeprefix("-"), 36) % 1_000_000)
+    duration = next(_durations)
     work = tree(f"a: {{script: [sleep {duration}], after_script: [echo cleaning]}}\nb: {{stage: deploy, script: [echo b]}}\n")
     process = work.start("run", "--json", "--executor", executor)
     wait_for("the job to sleep", lambda: processes(f"sleep {duration}"))
@@ -235,3 +240,152 @@ def test_a_killed_run_leaves_nothing_running(tree: Make, executor: str) -> None:
     os.utime(lock, (0, 0))
     work.run("b").must(0)
     assert work.runs() == []
+
+
+WATCHED = """\
+build:
+  stage: build
+  script: [mkdir out, cp src/app out/app]
+  rules: [{changes: [src/**]}]
+  artifacts: {paths: [out]}
+test:
+  script: [cat out/app]
+  rules: [{changes: [src/**, tests/**]}]
+docs:
+  needs: []
+  script: [echo documented]
+  rules: [{changes: ['*.md']}]
+always: {needs: [], script: [echo always]}
+"""
+
+
+def test_a_watch_runs_what_a_change_affects(tree: Make) -> None:
+    work = tree(WATCHED, {"src/app": "1\n", "tests/t": "", "README.md": "", ".gitignore": "*.o\n"})
+    process = work.start("watch", "--json", "--changes", "src/app", "README.md")
+    assert process.stdout
+    out = process.stdout
+
+    def next_run() -> set[str]:
+        """Returns the jobs of the next run that is not cut off."""
+        while True:
+            event = json.loads(out.readline())
+            if event["event"] == "summary":
+                return {it["name"] for it in event["jobs"]}
+
+    try:
+        assert next_run() == {"build", "test", "docs", "always"}
+        work.write({"x.o": "ignored\n", "README.md": "new\n"})
+        assert next_run() == {"docs", "always"}
+        # A job whose artifacts are needed comes along.
+        work.write({"tests/t": "new\n"})
+        assert next_run() == {"build", "test", "always"}
+        # A file that cannot be understood is said, and the next change mends it.
+        work.write({".gitlab-ci.yml": "a: {script: [\n"})
+        work.write({".gitlab-ci.yml": WATCHED.replace("echo documented", "echo better"), "README.md": "newer\n"})
+        assert "docs" in next_run()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, err
+    assert "README.md changed" in err and "docs (its rules name the change)" in err and "always (whatever changes)" in err
+    assert work.runs() == []
+
+
+def test_a_change_stops_a_run_that_is_outdated(tree: Make) -> None:
+    duration = next(_durations)
+    work = tree(f"a: {{script: [cat file, 'test -e done || sleep {duration}']}}\n", {"file": "old\n"})
+    process = work.start("watch", "--json")
+    assert process.stdout
+    try:
+        wait_for("the job to sleep", lambda: processes(f"sleep {duration}"))
+        work.write({"file": "new\n", "done": ""})
+        lines = []
+        while '"summary"' not in "".join(lines):
+            lines.append(process.stdout.readline())
+        assert json.loads(lines[-1])["status"] == "success"
+        assert '"line":"new"' in "".join(lines), "".join(lines)
+        assert processes(f"sleep {duration}") == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
+SAMPLE = {
+    ".gitlab-ci.yml": """\
+stages: [prepare, build, test, package]
+default:
+  retry: 1
+  before_script: [". ./ci/lib.sh"]
+variables: {FLAVOUR: plain}
+.cached:
+  cache: {key: {files: [words.lock]}, paths: [vendor], policy: pull-push}
+version:
+  stage: prepare
+  script: [echo "VERSION=1.$(wc -l < words.txt)" > version.env]
+  artifacts: {reports: {dotenv: version.env}}
+vendor:
+  extends: .cached
+  stage: prepare
+  script:
+    - test -e vendor/words || { say fetching; mkdir -p vendor; cp words.txt vendor/words; }
+compile:
+  extends: .cached
+  stage: build
+  parallel: {matrix: [{MODE: [upper, lower]}]}
+  script:
+    - mkdir -p "out/$MODE"
+    - tr '[:lower:]' '[:upper:]' < vendor/words > "out/$MODE/words"
+    - say "$MODE $FLAVOUR $VERSION"
+  artifacts: {paths: [out/]}
+lint:
+  stage: test
+  needs: []
+  script: [say linted]
+  rules: [{if: $CI_COMMIT_BRANCH}]
+check:
+  stage: test
+  needs: [{job: compile, parallel: {matrix: [{MODE: [upper]}]}}]
+  script: [test -e out/upper/words, "! test -e out/lower"]
+flaky:
+  stage: test
+  needs: []
+  script: ['if mkdir "$CI_PROJECT_DIR.once"; then exit 7; fi', say again]
+package:
+  stage: package
+  script: [ls out, tar cf words.tar out, say done]
+  after_script: [echo "was $CI_JOB_STATUS"]
+  artifacts: {paths: [words.tar], name: "words-$CI_COMMIT_REF_SLUG"}
+more:
+  stage: package
+  needs: []
+  trigger: {include: ci/child.yml, strategy: depend}
+nightly:
+  stage: package
+  script: [say nightly]
+  rules: [{if: '$CI_PIPELINE_SOURCE == "schedule"'}]
+""",
+    "ci/child.yml": "inner: {script: [cat words.txt, echo $CI_PIPELINE_SOURCE]}\n",
+    "ci/lib.sh": 'say() { echo "[$CI_JOB_STAGE] $*"; }\n',
+    "words.txt": "one\ntwo\n",
+    "words.lock": "1\n",
+}
+
+
+def test_a_whole_project(tree: Make) -> None:
+    work = tree(SAMPLE[".gitlab-ci.yml"], SAMPLE)
+    ran = work.run("--executor", "shell").must(0)
+    assert ran.jobs() == dict.fromkeys(
+        ["version", "vendor", "compile: [upper]", "compile: [lower]", "lint", "check", "flaky", "package", "more", "inner"], "success"
+    )
+    by_name = {it["name"]: it for it in ran.summary()["jobs"]}
+    assert by_name["flaky"]["retries"] == 1 and "[test] again" in ran.log("flaky")
+    assert "[prepare] fetching" in ran.log("vendor") and "[build] upper plain 1.2" in ran.log("compile: [upper]")
+    assert "two" in ran.log("inner") and "parent_pipeline" in ran.log("inner")
+    assert ["lower", "upper"] == [it for it in ran.log("package") if it in ("lower", "upper")] and "was success" in ran.log("package")
+    # The cache is there the next time, and the event decides about jobs.
+    work.write({"words.txt": "one\n"})
+    again = work.run("--event", "schedule", "--variable", "FLAVOUR=sweet", "--artifacts", "made").must(0)
+    assert "[prepare] fetching" not in again.log("vendor") and "[build] lower sweet 1.1" in again.log("compile: [lower]")
+    assert "nightly" in again.jobs() and (work.directory / "made/package/words.tar").exists()

@@ -3,9 +3,10 @@
 
 use std::cell::RefCell;
 use std::io::Read as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
+use rave_core::name::RepoPath;
 
 use super::git::Git;
 use super::remote::Fetcher;
@@ -189,10 +190,6 @@ impl Tree for WorkingTree {
         }
     }
 
-    fn template(&self, name: &str) -> Option<String> {
-        rave_ci::find_template(name).map(str::to_owned)
-    }
-
     fn prefetch(&self, urls: &[RemoteFile]) {
         self.fetcher.prefetch(urls);
     }
@@ -221,9 +218,8 @@ fn latest(version: &str, tags: &[String]) -> Option<String> {
 
 /// Returns a path without parts that lead elsewhere.
 fn checked(path: &str) -> Option<&str> {
-    let mut parts = Path::new(path).components();
-    let inside = parts.all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
-    (inside && !path.is_empty()).then_some(path)
+    // As the server's git has it, `./file` is no path.
+    RepoPath::parse(path).is_ok().then_some(path)
 }
 
 fn read_at_commit(git: &Git, commit: &str, path: &str) -> Option<String> {

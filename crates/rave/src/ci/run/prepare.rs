@@ -80,6 +80,9 @@ pub(super) fn prepare(
     );
     plan.select(&selection)
         .map_err(|it| not_selected(&it, &plan, &session.text))?;
+    if selection.needed == Needed::All {
+        named.extend(awaited(&plan));
+    }
     for job in &mut plan.jobs {
         // Whoever names a job wants it to run.
         if job.when == When::OnFailure && named.contains(&job.name) {
@@ -102,6 +105,21 @@ pub(super) fn prepare(
             notices,
         },
     }))
+}
+
+/// Returns the manual jobs that others wait for.
+fn awaited(plan: &Plan) -> Vec<String> {
+    let needed = |name: &str| {
+        let needs = plan
+            .jobs
+            .iter()
+            .filter_map(|it| it.needs.as_ref())
+            .flatten();
+        needs.into_iter().any(|it| it.job == name)
+    };
+    let manual = plan.jobs.iter().filter(|it| it.when == When::Manual);
+    let blocks = manual.filter(|it| !it.allow_failure || needed(&it.name));
+    blocks.map(|it| it.name.clone()).collect()
 }
 
 fn set(variables: &mut [Variable], key: &str, value: &str) {

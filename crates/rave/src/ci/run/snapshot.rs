@@ -130,8 +130,8 @@ impl Camera {
         let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let copy = self.scratch.join("index");
         if let Source::Repository { index, .. } = &self.source {
-            match fs::copy(index, &copy) {
-                Ok(_) => {}
+            match copy_index(index, &copy) {
+                Ok(()) => {}
                 // Nothing was ever added.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
@@ -368,6 +368,16 @@ impl Camera {
     }
 }
 
+/// Copies an index with its time, by which git tells whether a file may have changed in the moment after it was added.
+fn copy_index(from: &Path, to: &Path) -> std::io::Result<()> {
+    let written = fs::metadata(from)?.modified()?;
+    fs::copy(from, to)?;
+    fs::File::options()
+        .write(true)
+        .open(to)?
+        .set_modified(written)
+}
+
 /// Writes a path so that git does not take its colons for separators.
 fn quoted(path: &Path) -> std::ffi::OsString {
     let mut text = std::ffi::OsString::from("\"");
@@ -445,6 +455,7 @@ mod tests {
         );
 
         let before = fs::read(root.join(".git/index")).unwrap();
+        // Of the same size, and within the same second: only the time of the index tells.
         fs::write(root.join("a"), "2").unwrap();
         fs::write(root.join("new"), "").unwrap();
         fs::write(root.join("x.o"), "").unwrap();
