@@ -11,4 +11,3 @@ pub mod port;
 pub mod secret;
 pub mod time;
 pub mod trace;
-pub mod waiting;

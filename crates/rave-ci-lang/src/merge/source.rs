@@ -22,8 +22,6 @@ pub(super) struct Fetched {
     pub(super) shown: String,
     /// Names the file in places: other projects' files say whose they are.
     pub(super) name: String,
-    /// The path where the file is, or the address.
-    pub(super) path: String,
     pub(super) origin: Origin,
 }
 
@@ -117,7 +115,6 @@ impl Fetcher<'_, '_> {
             text,
             location: self.at.clone(),
             name: self.at.name_of(&shown),
-            path: shown.clone(),
             origin: Origin::of("local"),
             shown,
         })
@@ -159,7 +156,6 @@ impl Fetcher<'_, '_> {
         Ok(Fetched {
             text,
             name: location.name_of(&shown),
-            path: shown.clone(),
             location,
             shown,
             origin,
@@ -232,7 +228,6 @@ impl Fetcher<'_, '_> {
             text,
             location: Location::outside(),
             name: shown.clone(),
-            path: shown.clone(),
             origin: Origin::of(kind),
             shown,
         })
@@ -266,7 +261,6 @@ impl Fetcher<'_, '_> {
             text,
             location: self.at.clone(),
             name: format!("{shown} of job {}", (self.mask)(job)),
-            path: shown.clone(),
             shown,
             origin,
         })
@@ -316,7 +310,6 @@ impl Fetcher<'_, '_> {
         Ok(Fetched {
             text,
             name: location.name_of(&path),
-            path,
             location,
             shown,
             origin,

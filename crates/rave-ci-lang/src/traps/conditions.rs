@@ -128,7 +128,7 @@ impl<'a> Conditions<'a> {
         let Some(text) = condition.as_text() else {
             return;
         };
-        let Ok(expression) = report.patterns.expression(text) else {
+        let Ok(expression) = Expression::parse(text, &report.patterns) else {
             return;
         };
         for (left, right) in expression.comparisons() {

@@ -1,6 +1,7 @@
 //! Values of variables that are not what they look like.
 
 use super::{Seen, secrets};
+use crate::expression::Expression;
 use crate::report::Report;
 use crate::yaml::{Key, Node};
 
@@ -54,7 +55,7 @@ fn condition(key: &Key, value: &Node, report: &mut Report) {
     if !["==", "!=", "=~", "!~"].iter().any(|it| text.contains(it)) {
         return;
     }
-    let parsed = report.patterns.expression(text);
+    let parsed = Expression::parse(text, &report.patterns);
     if parsed.is_ok_and(|it| !it.comparisons().is_empty()) {
         let message = format!(
             "`{}` gets this condition as text, not its outcome",

@@ -1,7 +1,6 @@
 //! Whole files through the public interface.
 
 mod bridges;
-mod conditions;
 mod differences;
 mod errors;
 mod explaining;
