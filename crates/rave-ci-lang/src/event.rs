@@ -273,7 +273,7 @@ impl Limits {
     pub(crate) fn nodes_hint(&self) -> String {
         let limit = self.nodes;
         format!(
-            "aliases, `extends`, references and copies make more than {limit} nodes (setting `ci.limits.nodes`)"
+            "aliases, `extends`, references and copies make more than {limit} nodes (limit `nodes`)"
         )
     }
 }

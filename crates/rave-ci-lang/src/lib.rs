@@ -10,7 +10,7 @@ mod expand;
 mod explain;
 mod expression;
 mod facts;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod glob;

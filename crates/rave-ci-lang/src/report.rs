@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::expression::Patterns;
-use crate::yaml::Span;
+use crate::yaml::{Span, TOO_BIG};
 use crate::{
-    Compiled, Diagnostic, Diagnostics, Excerpt, FormVariable, Included, Outcome, Place, Severity,
+    Compiled, Diagnostic, Diagnostics, Excerpt, FormVariable, Included, Limits, Outcome, Place,
+    Severity,
 };
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
@@ -35,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) patterns: Rc<Patterns>,
     /// Unquoted text that means something else than it says, such as `1.10`, by place.
     readings: HashMap<Span, Box<str>>,
+    /// Hint of messages that the tree is too big.
+    too_big: Option<String>,
     /// Files that were included, in order.
     pub(crate) includes: Vec<Included>,
     /// What opens each error for now: the name of the included file that is being read.
@@ -59,6 +62,11 @@ impl Report {
             text: Box::default(),
         });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Says which limit it is that later steps reach, which have no place of their own to say it.
+    pub(crate) fn explain_too_big(&mut self, limits: &Limits) {
+        self.too_big = Some(limits.nodes_hint());
     }
 
     /// Keeps the text of a file for the lines that messages quote.
@@ -173,6 +181,9 @@ impl Report {
         hint: Option<String>,
     ) -> Diagnostic {
         let hint = hint.or_else(|| {
+            if message == TOO_BIG {
+                return self.too_big.clone();
+            }
             let written = self.readings.get(&span)?;
             Some(format!(
                 "quote `{written}` to mean text: YAML reads something else"

@@ -73,9 +73,7 @@ impl<'l> Loader<'l> {
 
     pub(super) fn too_deep(&self, span: Span) -> LoadError {
         let limit = self.limits.depth;
-        let hint = format!(
-            "lists and maps are nested deeper than {limit} levels (setting `ci.limits.depth`)"
-        );
+        let hint = format!("lists and maps are nested deeper than {limit} levels (limit `depth`)");
         LoadError::new(span, TOO_BIG).hint(Some(hint))
     }
 
@@ -83,15 +81,12 @@ impl<'l> Loader<'l> {
     fn take_text(&mut self, start: Span, text: &str) -> Result<(), LoadError> {
         let (size, limit) = (text.len(), self.limits.file_bytes);
         if size > limit {
-            let hint = format!(
-                "the file has {size} bytes, more than {limit} (setting `ci.limits.file_bytes`)"
-            );
+            let hint = format!("the file has {size} bytes, more than {limit} (limit `file_bytes`)");
             return Err(LoadError::new(start, TOO_BIG).hint(Some(hint)));
         }
         self.bytes_left = self.bytes_left.checked_sub(size).ok_or_else(|| {
             let limit = self.limits.total_bytes;
-            let hint =
-                format!("all files have more than {limit} bytes (setting `ci.limits.total_bytes`)");
+            let hint = format!("all files have more than {limit} bytes (limit `total_bytes`)");
             let message = "Total size of combined CI/CD configuration is too big";
             LoadError::new(start, message).hint(Some(hint))
         })?;
@@ -109,6 +104,7 @@ impl<'l> Loader<'l> {
         let start = Span { file, line, column };
         self.take_text(start, text)?;
         report.keep_text(file, text);
+        report.explain_too_big(self.limits);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut parts = Vec::new();
         for (part, origin) in split(text, start) {

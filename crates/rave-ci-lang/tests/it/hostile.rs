@@ -68,6 +68,27 @@ fn size_is_limited() {
     );
 }
 
+/// Returns the cure of the first error.
+fn hint(text: &str) -> String {
+    let compiled = compile_in(text, &push(), &Commit::default());
+    let errors = compiled.expect_err(text);
+    let first = errors.first().and_then(|it| it.hint.clone());
+    first.unwrap_or_default()
+}
+
+#[test]
+fn the_limit_is_named() {
+    assert!(hint(&"[".repeat(200)).contains("(limit `depth`)"));
+    let text = format!("a: {{script: {}}}", "x".repeat(2 * 1024 * 1024));
+    assert!(hint(&text).contains("(limit `file_bytes`)"));
+    let bomb: String = (1..30)
+        .map(|it| format!("k{it}: &a{it} [*a{0}, *a{0}, *a{0}]\n", it - 1))
+        .collect();
+    assert!(hint(&format!("k0: &a0 x\n{bomb}")).contains("(limit `nodes`)"));
+    let line = "x".repeat(1024 * 1024);
+    assert!(hint(&format!("a: {{script: {line}, parallel: 200}}")).contains("(limit `nodes`)"));
+}
+
 #[test]
 fn what_multiplies_is_limited() {
     let line = "x".repeat(1024 * 1024);
