@@ -21,6 +21,8 @@ pub(crate) struct Head {
     pub(crate) branch: Option<String>,
     /// Tags of the commit.
     pub(crate) tags: Vec<String>,
+    /// What the remote, or else this repository, calls its default branch.
+    pub(crate) default_branch: Option<String>,
 }
 
 /// What the configuration says.
@@ -75,13 +77,26 @@ impl Git {
         Some(nul_terminated(&self.output(arguments)?))
     }
 
-    /// Returns what is checked out and what is configured, from two processes that run side by side.
+    /// Returns what is checked out and what is configured, from three processes that run side by side.
     pub(crate) fn facts(&self) -> (Head, Settings) {
         let pattern = r"^(remote\..*\.url|user\.(name|email))$";
         let settings = self
             .command(&["config", "-z", "--get-regexp", pattern])
             .spawn();
-        let head = self.head();
+        let references = self
+            .command(&[
+                "for-each-ref",
+                "--format=%(refname) %(symref)",
+                "refs/remotes/origin/HEAD",
+                "refs/heads/main",
+                "refs/heads/master",
+            ])
+            .spawn();
+        let mut head = self.head();
+        head.default_branch = references
+            .and_then(std::process::Child::wait_with_output)
+            .ok()
+            .and_then(|it| Self::default_branch_of(&String::from_utf8_lossy(&it.stdout)));
         let settings = settings
             .and_then(std::process::Child::wait_with_output)
             .map(|it| Settings::parse(&it.stdout))
@@ -108,15 +123,18 @@ impl Git {
     }
 
     /// Returns the branch that the remote, or else this repository, calls its default one.
-    pub(crate) fn default_branch(&self) -> Option<String> {
-        let remote = self.text(&["rev-parse", "--abbrev-ref", "origin/HEAD"]);
-        if let Some(name) = remote.and_then(|it| it.strip_prefix("origin/").map(str::to_owned)) {
-            return Some(name);
-        }
-        ["main", "master"]
-            .into_iter()
-            .find(|it| self.commit_of(&format!("refs/heads/{it}")).is_some())
-            .map(str::to_owned)
+    fn default_branch_of(references: &str) -> Option<String> {
+        let lines = references.lines();
+        let mut remote = lines
+            .clone()
+            .filter_map(|it| it.split_once(' ')?.1.strip_prefix("refs/remotes/origin/"));
+        let own = || {
+            ["main", "master"].into_iter().find(|name| {
+                let mut names = references.lines().map(|it| it.split(' ').next());
+                names.any(|it| it == Some(&format!("refs/heads/{name}")))
+            })
+        };
+        remote.next().or_else(own).map(str::to_owned)
     }
 
     /// Returns the commit that a name stands for: a branch, a tag, a remote's branch, a commit.
@@ -232,6 +250,7 @@ impl Head {
                 .filter_map(|it| it.strip_prefix("tag: refs/tags/"))
                 .map(str::to_owned)
                 .collect(),
+            default_branch: None,
         }
     }
 }
@@ -324,6 +343,25 @@ mod tests {
         check("C:/src/a/b", None);
         check("file:///srv/a/b", None);
         check("https://x.org/b", None);
+    }
+
+    #[test]
+    fn the_remote_names_the_default_branch() {
+        let check = |references: &str, expected: Option<&str>| {
+            assert_eq!(
+                Git::default_branch_of(references).as_deref(),
+                expected,
+                "{references}"
+            );
+        };
+        let both = "refs/heads/main \nrefs/heads/master \n";
+        check(both, Some("main"));
+        check("refs/heads/master \n", Some("master"));
+        check(
+            &format!("{both}refs/remotes/origin/HEAD refs/remotes/origin/trunk/x\n"),
+            Some("trunk/x"),
+        );
+        check("", None);
     }
 
     #[test]

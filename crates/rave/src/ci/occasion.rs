@@ -34,7 +34,6 @@ pub(crate) struct Local<'a> {
     pub(crate) file: &'a str,
     pub(crate) head: &'a Head,
     pub(crate) settings: &'a Settings,
-    pub(crate) default_branch: Option<String>,
     pub(crate) project_variables: Vec<Variable>,
 }
 
@@ -42,7 +41,7 @@ impl Local<'_> {
     /// Decides about the event.
     pub(crate) fn occasion(self) -> anyhow::Result<Occasion> {
         let event = self.event();
-        let default_branch = self.default_branch.clone();
+        let default_branch = self.head.default_branch.clone();
         let default_branch = default_branch
             .or_else(|| self.head.branch.clone())
             .unwrap_or_else(|| "main".to_owned());

@@ -42,7 +42,6 @@ impl Session {
         let git = repository.then(|| Git::new(&root));
         let text = read_file(&root, &file)?;
         let (head, settings) = git.as_ref().map(Git::facts).unwrap_or_default();
-        let default_branch = git.as_ref().and_then(Git::default_branch);
         let directory = root.file_name().map(|it| it.to_string_lossy().into_owned());
         let occasion = Local {
             args: event,
@@ -50,7 +49,6 @@ impl Session {
             file: &file,
             head: &head,
             settings: &settings,
-            default_branch,
             project_variables: env_file::read(&root)?,
         }
         .occasion()?;
