@@ -7,7 +7,7 @@ RELEASE := target/release/rave
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 
-.PHONY: help demo test test-rust test-e2e bench conformance lint fmt build release screenshots clean
+.PHONY: help demo test test-rust test-fuzz test-e2e fuzz bench conformance lint fmt build release screenshots clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,23 +26,29 @@ release: ## Build the binary for use
 	@scripts/need build
 	cargo build --release --package rave
 
-test: test-rust test-e2e ## Run all tests: the crates' own on SQLite and PostgreSQL, then stock clients against the binary
+test: test-rust test-fuzz test-e2e ## Run all tests: the crates' own on SQLite and PostgreSQL, random input, then stock clients against the binary
 
 test-rust:
 	@scripts/need build test
 	@scripts/guest-kernel
 	cargo test --profile $(PROFILE) --workspace
 
+test-fuzz:
+	scripts/fuzz 10
+
+fuzz: ## Feed random input to what reads other people's text, for a minute each (FUZZ_SECONDS)
+	scripts/fuzz $(or $(FUZZ_SECONDS),60)
+
 test-e2e: build $(VENV)/ready
 	@scripts/need test
 	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests $(PYTEST_ARGS)
 
-conformance: build $(VENV)/ready ## Run the cases of a gitlab-ci-local checkout: make conformance CHECKOUT=DIR
-	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) tests/gitlab_ci_local.py $(CHECKOUT) $(CONFORMANCE_ARGS)
-
 bench: release $(VENV)/ready ## Measure against peers in the same run (see bench/README.md)
 	@scripts/need bench
 	RAVE_BINARY=$(abspath $(RELEASE)) $(PYTHON) bench/run.py $(BENCH_ARGS)
+
+conformance: build $(VENV)/ready ## Run the cases of a gitlab-ci-local checkout: make conformance CHECKOUT=DIR
+	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) tests/gitlab_ci_local.py $(CHECKOUT) $(CONFORMANCE_ARGS)
 
 lint: ## Check format, clippy, documentation, layers and, where installed, dependencies
 	@scripts/need build

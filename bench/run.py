@@ -13,6 +13,7 @@ import time
 import measure
 import peer
 import pipelines
+import planning
 from measure import Server, commit_file, git, median, percentile, timed
 
 MIB = 1 << 20
@@ -202,7 +203,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "planning": planning.planning, "clone": clone, "memory": memory}
 
 
 def main():

@@ -62,6 +62,7 @@ _ROUTES = [
         """
         POST /-/projects/new
         GET /api/v4/runners
+        POST /api/v4/ci/lint
         POST /api/v4/user/runners
         POST /-/groups/new
         POST /-/user_settings/password
@@ -248,10 +249,15 @@ _ROUTES = [
         GET /api/v4/projects/{id}/pipelines/latest
         GET /api/v4/projects/{id}/pipelines/{pipeline}
         GET /api/v4/projects/{id}/pipelines/{pipeline}/bridges
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/explain
         GET /api/v4/projects/{id}/pipelines/{pipeline}/jobs
         GET /api/v4/projects/{id}/pipeline_schedules
         GET /api/v4/projects/{id}/pipeline_schedules/{schedule}
         GET /api/v4/projects/{id}/pipeline_schedules/{schedule}/pipelines
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/test_report
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/test_report_summary
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/findings
+        GET /api/v4/projects/{id}/pipelines/{pipeline}/coverage_report
         GET /api/v4/projects/{id}
         GET /api/v4/projects/{id}/members
         GET /api/v4/projects/{id}/members/all
@@ -299,7 +305,14 @@ _ROUTES = [
         GET {project}/-/jobs/{job}/raw
         GET {project}/-/pipelines
         GET {project}/-/pipelines/{pipeline}
+        GET {project}/-/pipelines/{pipeline}/explain
         GET {project}/-/pipelines/{pipeline}/live
+        GET {project}/-/pipelines/{pipeline}/builds
+        GET {project}/-/pipelines/{pipeline}/needs
+        GET {project}/-/pipelines/{pipeline}/test_report
+        GET {project}/-/pipelines/{pipeline}/findings
+        GET {project}/-/pipelines/{pipeline}/coverage
+        GET {project}/-/pipelines/{pipeline}/reports
     """,
     ),
     (
@@ -343,6 +356,7 @@ _ROUTES = [
         POST {project}/-/jobs/{job}/cancel
         POST {project}/-/jobs/{job}/erase
         POST {project}/-/jobs/{job}/play
+        POST {project}/-/jobs/{job}/unschedule
         POST {project}/-/jobs/{job}/retry
         POST {project}/-/pipelines
         POST {project}/-/pipelines/{pipeline}/cancel
@@ -353,6 +367,7 @@ _ROUTES = [
         "hidden hidden 403 yes yes",
         """
         POST /api/v4/projects/{id}/ci/lint
+        POST /api/v4/projects/{id}/pipelines/{pipeline}/replay
         POST /api/v4/projects/{id}/pipeline
         GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
         GET /api/v4/projects/{id}/runners
@@ -383,7 +398,6 @@ _ROUTES = [
         GET /api/v4/projects/{id}/resource_groups/{key}
         PUT /api/v4/projects/{id}/resource_groups/{key}
         GET /api/v4/projects/{id}/resource_groups/{key}/upcoming_jobs
-        GET /api/v4/projects/{id}/resource_groups/{key}/current_job
         POST /api/v4/projects/{id}/jobs/{job}/erase
         POST /api/v4/projects/{id}/jobs/{job}/play
         POST /api/v4/projects/{id}/jobs/{job}/retry
@@ -403,6 +417,13 @@ _ROUTES = [
         DELETE /api/v4/projects/{id}/repository/tags/{tag}
         DELETE /api/v4/projects/{id}/pipelines/{pipeline}
         POST /api/v4/projects/{id}/unarchive
+    """,
+    ),
+    # Nobody is at work.
+    (
+        "hidden hidden 403 absent absent",
+        """
+        GET /api/v4/projects/{id}/resource_groups/{key}/current_job
     """,
     ),
     (

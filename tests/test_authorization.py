@@ -73,7 +73,7 @@ def stage(world: World) -> Stage:
     project.add(bystander, REPORTER)
     group.members.create({"user_id": bystander.id, "access_level": REPORTER})
     project.work.git("commit", "--quiet", "--allow-empty", "--message", "First")
-    job = "work:\n  script: [mkdir out, echo hi > out/x.txt]\n  artifacts: {paths: [out]}\n"
+    job = "work:\n  script: [mkdir out, echo hi > out/x.txt]\n  artifacts: {paths: [out]}\n  resource_group: WALK\n"
     ci = project.push_ci(job, {"README.md": "# Hello\n", "dir/file.txt": "text\n"}).end("success")
     project.work.git("tag", "v1")
     project.work.push("-o", "ci.skip", "origin", "v1", "HEAD:refs/heads/topic")

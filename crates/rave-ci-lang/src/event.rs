@@ -123,7 +123,7 @@ pub struct Foreign {
 }
 
 /// On whose behalf a project is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Requester {
     /// The user who asks for the pipeline.
     User,
@@ -132,7 +132,7 @@ pub enum Requester {
 }
 
 /// Why a project cannot be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum OpenError {
     /// It does not exist or may not be read.
     NoProject,
@@ -140,7 +140,7 @@ pub enum OpenError {
 }
 
 /// A file of another server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RemoteFile {
     pub url: String,
     /// For how long an answer may be used again, in seconds; 0: not at all.
@@ -148,7 +148,7 @@ pub struct RemoteFile {
 }
 
 /// Why a URL gives no file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RemoteError {
     /// The address may not be asked; why.
     Refused(String),

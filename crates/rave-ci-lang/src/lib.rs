@@ -18,6 +18,7 @@ mod graph;
 mod merge;
 mod plan;
 mod planner;
+mod recording;
 mod report;
 mod scope;
 mod select;
@@ -35,8 +36,9 @@ pub use event::{
 };
 pub use expand::{Expanded, Reader, Unknown, expand, expand_all};
 pub use explain::{
-    ClauseEvidence, Explanation, Hidden, JobExplanation, KeyOrigin, Layer, NotExplained, Operand,
-    Origin, RuleEvidence, VariableOrigin, WaitsFor, WorkflowExplanation, explain,
+    ClauseEvidence, Explanation, Hidden, JobExplanation, JobVerdict, KeyOrigin, Layer,
+    NotExplained, Operand, Origin, RuleEvidence, VariableOrigin, Verdicts, WaitsFor,
+    WorkflowExplanation, explain, verdicts,
 };
 pub use plan::{
     ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
@@ -45,6 +47,7 @@ pub use plan::{
     Release, ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget,
     UploadWhen, When,
 };
+pub use recording::{Answers, Fingerprints, Recording, Replaying};
 pub use select::{Needed, NotSelected, Selection};
 pub use slug::{skip_ci, slug};
 
@@ -75,12 +78,25 @@ pub fn lint(
     let facts = facts::Facts::new(event, tree, limits);
     let mut report = report::Report::new(facts.patterns.clone());
     let merged = merge::load(source, &facts, &mut report);
-    let merged_yaml = merged.as_ref().map(yaml::emit);
-    let outcome = merged.and_then(|it| planned(&it, &facts, &mut report));
+    let outcome = merged
+        .as_ref()
+        .and_then(|it| planned(it, &facts, &mut report));
     Linted {
         includes: std::mem::take(&mut report.includes),
         compiled: report.finish(outcome),
-        merged_yaml,
+        merged: merged.map(MergedFile),
+    }
+}
+
+/// A file with everything merged into it.
+#[derive(Clone, Debug)]
+pub struct MergedFile(yaml::Mapping);
+
+impl MergedFile {
+    /// Returns the file as YAML.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        yaml::emit(&self.0)
     }
 }
 

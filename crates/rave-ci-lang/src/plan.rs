@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diagnostic, Diagnostics, Foreign, InputValue, Place, Variable};
+use crate::{Diagnostic, Diagnostics, Foreign, InputValue, MergedFile, Place, Variable};
 
 /// A file that compiled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,11 +19,11 @@ pub struct Compiled {
 }
 
 /// A file with everything there is to say about it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Linted {
     pub compiled: Result<Compiled, Diagnostics>,
     /// The file with everything merged into it. `None`: it could not be merged.
-    pub merged_yaml: Option<String>,
+    pub merged: Option<MergedFile>,
     /// In the order in which they were read.
     pub includes: Vec<Included>,
 }
@@ -35,7 +35,7 @@ pub struct Included {
     pub kind: String,
     /// How the `include` names it.
     pub location: String,
-    /// Its path or address, as messages show it.
+    /// Its path where it is, or its address.
     pub file: String,
     /// The place that names it.
     pub at: Place,

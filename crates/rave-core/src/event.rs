@@ -53,6 +53,8 @@ kinds! {
     JobChanged = "job.changed",
     /// A job reached its end.
     JobFinished = "job.finished",
+    /// What a job found out was read: tests, findings, coverage.
+    JobReported = "job.reported",
     /// A consumer gave an event up; the payload says which and why.
     ConsumerFailed = "consumer.failed",
 }

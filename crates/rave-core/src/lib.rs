@@ -11,3 +11,4 @@ pub mod port;
 pub mod secret;
 pub mod time;
 pub mod trace;
+pub mod waiting;

@@ -3,10 +3,13 @@
 //! After each event the graph *settles*: jobs whose predecessors are done are let go, set aside or skipped, until nothing
 //! moves. What runs the jobs, stores the changes and tells the world is left to others.
 
+mod tally;
+
 use std::collections::BTreeMap;
 
 use crate::job::{self, JobEvent, JobState, Refused, Status, When};
 use crate::time::Timestamp;
+use tally::Tally;
 
 /// A job as far as the order of jobs is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,34 +135,43 @@ pub fn step(
 /// Returns a pipeline's status; an empty one counts as skipped.
 #[must_use]
 pub fn status(graph: &Graph) -> Status {
-    composite(graph.nodes.iter(), false).unwrap_or(Status::Skipped)
+    Tally::of(graph.nodes.iter())
+        .status(false)
+        .unwrap_or(Status::Skipped)
 }
 
 /// Returns a stage's status, `None` when it has no jobs.
 #[must_use]
 pub fn stage_status(graph: &Graph, stage: usize) -> Option<Status> {
-    composite(graph.nodes.iter().filter(|it| it.stage == stage), false)
-}
-
-/// Returns for each job why it waits: the positions of the jobs that have not let it go.
-#[must_use]
-pub fn waits_for(graph: &Graph, node: usize) -> Vec<usize> {
-    if graph.nodes[node].state != JobState::Created {
-        return Vec::new();
-    }
-    let unfinished = |it: &usize| {
-        !graph.nodes[*it].state.status().is_finished() && !graph.nodes[*it].is_ignored()
-    };
-    graph
-        .predecessors(node)
-        .into_iter()
-        .filter(unfinished)
-        .collect()
+    Tally::of(graph.nodes.iter().filter(|it| it.stage == stage)).status(false)
 }
 
 impl Node {
-    fn is_ignored(&self) -> bool {
+    /// Whether it waits for a person who need not come.
+    pub(crate) fn is_ignored(&self) -> bool {
         self.state == JobState::Manual && self.allow_failure
+    }
+
+    /// Decides what becomes of a created job: `None` while its predecessors have not ended. Nobody before it lets it go.
+    fn release(&self, gate: Option<Status>, now: Timestamp) -> Option<JobEvent> {
+        let gate = gate.unwrap_or(Status::Success);
+        if !gate.is_finished() {
+            return None;
+        }
+        let on_success =
+            gate == Status::Success || (gate == Status::Skipped && self.needs.is_none());
+        Some(match self.when {
+            When::OnSuccess if on_success => JobEvent::Enqueue,
+            When::Manual if on_success => JobEvent::Actionize,
+            When::Delayed if on_success => JobEvent::Schedule {
+                at: now.plus_millis(self.start_in_millis),
+            },
+            When::OnFailure if gate == Status::Failed => JobEvent::Enqueue,
+            When::Always if gate != Status::Canceled => JobEvent::Enqueue,
+            When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Always => {
+                JobEvent::Skip
+            }
+        })
     }
 }
 
@@ -222,41 +234,28 @@ impl Graph {
     /// Lets go of every created job whose predecessors are done. One pass in order suffices, since a job's change can
     /// only matter to jobs after it.
     fn settle(&mut self, now: Timestamp, changes: &mut Vec<Change>) {
+        // The jobs of all stages before the one that is looked at; those of that stage follow when it is done.
+        let (mut earlier, mut same, mut stage) = (Tally::default(), Vec::new(), 0);
         for node in self.order() {
+            if self.nodes[node].stage != stage {
+                stage = self.nodes[node].stage;
+                same.drain(..)
+                    .for_each(|it: usize| earlier.add(&self.nodes[it]));
+            }
+            same.push(node);
             if self.nodes[node].state != JobState::Created {
                 continue;
             }
-            let Some(event) = self.release(node, now) else {
+            let gate = match &self.nodes[node].needs {
+                None => earlier.status(false),
+                Some(needs) => Tally::of(needs.iter().map(|it| &self.nodes[*it])).status(true),
+            };
+            let Some(event) = self.nodes[node].release(gate, now) else {
                 continue;
             };
             self.apply(node, event, changes)
                 .expect("a created job takes each of the releases");
         }
-    }
-
-    /// Decides what becomes of a created job: `None` while its predecessors have not ended.
-    fn release(&self, node: usize, now: Timestamp) -> Option<JobEvent> {
-        let job = &self.nodes[node];
-        let dag = job.needs.is_some();
-        let before = self.predecessors(node);
-        let gate =
-            composite(before.iter().map(|it| &self.nodes[*it]), dag).unwrap_or(Status::Success);
-        if !gate.is_finished() {
-            return None;
-        }
-        let on_success = gate == Status::Success || (gate == Status::Skipped && !dag);
-        Some(match job.when {
-            When::OnSuccess if on_success => JobEvent::Enqueue,
-            When::Manual if on_success => JobEvent::Actionize,
-            When::Delayed if on_success => JobEvent::Schedule {
-                at: now.plus_millis(job.start_in_millis),
-            },
-            When::OnFailure if gate == Status::Failed => JobEvent::Enqueue,
-            When::Always if gate != Status::Canceled => JobEvent::Enqueue,
-            When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Always => {
-                JobEvent::Skip
-            }
-        })
     }
 
     fn predecessors(&self, node: usize) -> Vec<usize> {
@@ -272,86 +271,34 @@ impl Graph {
     /// a circle, which the language refuses, come last and never run.
     fn order(&self) -> Vec<usize> {
         let mut stages: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        // How many jobs of its own stage each waits for, and which wait for it.
+        let mut open = vec![0_usize; self.nodes.len()];
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (node, job) in self.nodes.iter().enumerate() {
             stages.entry(job.stage).or_default().push(node);
-        }
-        let mut placed = vec![false; self.nodes.len()];
-        let mut order = Vec::with_capacity(self.nodes.len());
-        for (_, mut waiting) in stages {
-            loop {
-                let ready = |it: &usize| {
-                    let same_stage =
-                        |need: &&usize| self.nodes[**need].stage == self.nodes[*it].stage;
-                    self.nodes[*it]
-                        .needs
-                        .iter()
-                        .flatten()
-                        .filter(same_stage)
-                        .all(|need| placed[*need])
-                };
-                let (now, later): (Vec<_>, Vec<_>) = waiting.iter().copied().partition(ready);
-                now.iter().for_each(|it| placed[*it] = true);
-                let stuck = now.is_empty();
-                order.extend(now);
-                waiting = later;
-                if stuck || waiting.is_empty() {
-                    break;
+            for need in job.needs.iter().flatten() {
+                if self.nodes[*need].stage == job.stage {
+                    open[node] += 1;
+                    after[*need].push(node);
                 }
             }
-            order.extend(waiting);
+        }
+        let mut order: Vec<usize> = Vec::with_capacity(self.nodes.len());
+        for (_, jobs) in stages {
+            let mut next = order.len();
+            order.extend(jobs.iter().copied().filter(|it| open[*it] == 0));
+            while next < order.len() {
+                for later in &after[order[next]] {
+                    open[*later] -= 1;
+                    if open[*later] == 0 {
+                        order.push(*later);
+                    }
+                }
+                next += 1;
+            }
+            order.extend(jobs.iter().copied().filter(|it| open[*it] > 0));
         }
         order
-    }
-}
-
-/// What a job counts as within a set of jobs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Member {
-    /// Failed or canceled, but allowed to.
-    Warning,
-    /// Waits for a person, but need not be played.
-    Ignored,
-    Is(Status),
-}
-
-/// Returns the status of a set of jobs by GitLab's rules, the first that holds; `None` for an empty set.
-fn composite<'a>(jobs: impl Iterator<Item = &'a Node>, dag: bool) -> Option<Status> {
-    let members: Vec<Member> = jobs.map(member).collect();
-    if members.is_empty() {
-        return None;
-    }
-    let has = |it: Status| members.contains(&Member::Is(it));
-    let only = |allowed: &[Status], warning: bool| {
-        members.iter().all(|it| match it {
-            Member::Warning => warning,
-            Member::Ignored => true,
-            Member::Is(status) => allowed.contains(status),
-        })
-    };
-    use Status as S;
-    let set_aside = |it: &Member| matches!(it, Member::Ignored | Member::Is(S::Skipped));
-    Some(match () {
-        () if dag && members.iter().any(set_aside) => S::Skipped,
-        () if only(&[S::Skipped], false) => S::Skipped,
-        () if only(&[S::Success, S::Skipped], true) => S::Success,
-        () if only(&[S::Created], true) => S::Created,
-        () if only(&[S::Canceled, S::Success, S::Skipped], true) => S::Canceled,
-        () if only(&[S::Pending, S::Created, S::Skipped], true) => S::Pending,
-        () if has(S::Running) || has(S::Pending) => S::Running,
-        () if has(S::WaitingForResource) => S::WaitingForResource,
-        () if has(S::Manual) => S::Manual,
-        () if has(S::Scheduled) => S::Scheduled,
-        () if has(S::Created) => S::Running,
-        () if has(S::Canceling) => S::Canceling,
-        () => S::Failed,
-    })
-}
-
-fn member(job: &Node) -> Member {
-    match job.state.status() {
-        Status::Failed | Status::Canceled if job.allow_failure => Member::Warning,
-        Status::Manual if job.allow_failure => Member::Ignored,
-        status => Member::Is(status),
     }
 }
 

@@ -88,6 +88,31 @@ function filters() {
   }
 }
 
+// In a graph, pointing at a job or reaching it by keyboard shows what comes before it and what comes after.
+function graph(region) {
+  const edges = [...region.querySelectorAll("[data-from]")];
+  if (!edges.length) return;
+  const reach = (start, from, to) => {
+    const found = new Set([start]);
+    for (const id of found) for (const edge of edges) if (edge.dataset[from] === id) found.add(edge.dataset[to]);
+    return found;
+  };
+  const pick = (event) => {
+    const node = event.target.closest?.(".node[id]");
+    const before = node ? reach(node.id, "to", "from") : new Set(), after = node ? reach(node.id, "from", "to") : new Set();
+    region.classList.toggle("picking", node !== null && before.size + after.size > 2);
+    for (const it of region.querySelectorAll(".node[id]")) it.classList.toggle("on", before.has(it.id) || after.has(it.id));
+    for (const { classList, dataset: { from, to } } of edges) {
+      classList.toggle("on", (before.has(from) && before.has(to)) || (after.has(from) && after.has(to)));
+    }
+  };
+  const leave = () => pick({ target: region });
+  region.addEventListener("mouseover", pick);
+  region.addEventListener("focusin", pick);
+  region.addEventListener("mouseleave", leave);
+  region.addEventListener("focusout", leave);
+}
+
 function confirmations() {
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
@@ -101,6 +126,7 @@ setInterval(() => times(document), 30000);
 durations(document);
 setInterval(() => durations(document), 1000);
 copyButtons();
+document.querySelectorAll(".graph").forEach(graph);
 filters();
 confirmations();
 document.addEventListener("click", (event) => {

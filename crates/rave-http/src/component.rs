@@ -18,6 +18,43 @@ pub fn status_dot(status: Status) -> Markup {
     html! { span.status.dot.(format!("is-{}", status.label())) title=(status_word(status)) role="img" aria-label=(status_word(status)) { (status_icon(status)) } }
 }
 
+/// A status as a sign that the page draws once, by [`status_symbols`]: for pages with a thousand of them.
+#[must_use]
+pub fn status_mark(status: Status) -> Markup {
+    let label = status.label();
+    html! { span.status.dot.(format!("is-{label}")) title=(status_word(status)) role="img" aria-label=(status_word(status)) { svg.icon width="16" height="16" { use href={ "#status-" (label) } {} } } }
+}
+
+/// The signs that [`status_mark`] shows. A page has them once.
+#[must_use]
+pub fn status_symbols() -> Markup {
+    html! {
+        svg hidden aria-hidden="true" {
+            @for status in Status::ALL {
+                symbol id={ "status-" (status.label()) } viewBox="0 0 16 16" { (status_lines(status)) }
+            }
+        }
+    }
+}
+
+/// Shares of a whole as a bar. Each has the class of a status, and the words beside the bar say the same.
+#[must_use]
+pub fn bar(parts: &[(&str, u64)]) -> Markup {
+    let whole = parts.iter().map(|it| it.1).sum::<u64>().max(1);
+    let starts = parts.iter().scan(0, |next, (_, share)| {
+        let start = *next;
+        *next += share;
+        Some(start)
+    });
+    html! {
+        svg.bar viewBox={ "0 0 " (whole) " 1" } preserveAspectRatio="none" aria-hidden="true" {
+            @for ((class, share), start) in parts.iter().zip(starts) {
+                rect.(format!("is-{class}")) x=(start) y="0" width=(share) height="1" {}
+            }
+        }
+    }
+}
+
 fn status_word(status: Status) -> &'static str {
     match status {
         Status::Success => "passed",
@@ -28,6 +65,10 @@ fn status_word(status: Status) -> &'static str {
 }
 
 fn status_icon(status: Status) -> Markup {
+    html! { svg.icon width="16" height="16" viewBox="0 0 16 16" aria-hidden="true" { (status_lines(status)) } }
+}
+
+fn status_lines(status: Status) -> Markup {
     let path = match status {
         Status::Success => "M4.5 8.5 7 11l4.5-5.5",
         Status::Failed => "M5.5 5.5l5 5M10.5 5.5l-5 5",
@@ -39,10 +80,8 @@ fn status_icon(status: Status) -> Markup {
         Status::Created => "M8 8h.01",
     };
     html! {
-        svg.icon width="16" height="16" viewBox="0 0 16 16" aria-hidden="true" {
-            circle cx="8" cy="8" r="7" fill="none" stroke="currentColor" stroke-width="1.5" {}
-            path d=(path) fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round" {}
-        }
+        circle cx="8" cy="8" r="7" fill="none" stroke="currentColor" stroke-width="1.5" {}
+        path d=(path) fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" stroke-linejoin="round" {}
     }
 }
 

@@ -53,6 +53,42 @@ impl Tx<'_> {
         })
     }
 
+    /// Appends events in order, many in one statement.
+    pub fn append_all(&mut self, events: &[NewEvent]) -> Result<(), Error> {
+        const AT_ONCE: usize = 100;
+        let at = self.now();
+        for events in events.chunks(AT_ONCE) {
+            if !self.has_appended() && self.engine() == Engine::Postgres {
+                self.query(LOCK, &[])?;
+                self.query(NOTIFY, &[])?;
+            }
+            let (mut rows, mut values) = (Vec::new(), Vec::new());
+            for event in events {
+                let row = params![
+                    uuid_at(at).to_string(),
+                    event.kind.label(),
+                    event.project.map(|it| it.0),
+                    &event.subject,
+                    event.payload.to_string(),
+                    event.trace.map(|it| it.to_string()),
+                    event.task_id.clone(),
+                    at,
+                ];
+                let first = values.len() + 1;
+                let places = (first..first + row.len()).map(|it| format!("${it}"));
+                rows.push(format!("({})", places.collect::<Vec<_>>().join(", ")));
+                values.extend_from_slice(row);
+            }
+            let sql = format!(
+                "INSERT INTO event_log (id, kind, project_id, subject, payload, traceparent, task_id, at) VALUES {}",
+                rows.join(", ")
+            );
+            self.execute(&sql, &values)?;
+            self.mark_appended();
+        }
+        Ok(())
+    }
+
     /// Returns up to `limit` events after position `cursor`, oldest first: those of `kinds`, or all when it is empty.
     /// Kinds that only a newer program knows are passed over.
     pub fn events_after(

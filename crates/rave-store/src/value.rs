@@ -116,6 +116,14 @@ impl Row {
             }),
         }
     }
+
+    /// Returns the column as a floating point number, or `None` when it is `NULL`.
+    pub fn opt_float(&self, column: &str) -> Result<Option<f64>, Error> {
+        match self.value(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.float(column).map(Some),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +137,8 @@ mod tests {
         let row = Row::new(columns, values);
         assert_eq!(row.int("n").unwrap(), 7);
         assert_eq!(row.opt_int("z").unwrap(), None);
+        assert_eq!(row.opt_float("z").unwrap(), None);
+        assert_eq!(row.opt_float("n").unwrap(), Some(7.0));
         assert_eq!(row.text("t").unwrap(), "x");
         assert!(row.bool("b").unwrap());
         assert_eq!(row.time("n").unwrap(), Timestamp(7));

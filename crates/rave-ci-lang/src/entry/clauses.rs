@@ -1,5 +1,7 @@
 //! The conditions of one rule: `if`, `changes`, `exists`. All that are given must hold.
 
+use std::rc::Rc;
+
 use super::check::{string_list, text, unknown_keys};
 use crate::OpenError;
 use crate::expand::Unknown;
@@ -14,7 +16,7 @@ const MAX_REGEXP: usize = 255;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clauses {
-    condition: Option<Expression>,
+    condition: Option<Rc<Expression>>,
     changes: Option<Changes>,
     exists: Option<Exists>,
 }
@@ -52,7 +54,7 @@ impl Clauses {
     /// Returns the names of the variables that `if` mentions, each once.
     pub(crate) fn operands(&self) -> Vec<&str> {
         let mut names = Vec::new();
-        for name in self.condition.iter().flat_map(Expression::variables) {
+        for name in self.condition.iter().flat_map(|it| it.variables()) {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -66,13 +68,17 @@ impl Clauses {
 
     /// Returns whether all hold, for a rule of a file at the commit.
     pub(crate) fn hold(&self, scope: &Scope<'_>, facts: &Facts<'_>) -> Result<bool, Undecided> {
-        self.evaluate(scope, facts, &Place::Commit, |_, _| ())
+        self.hold_in(scope, facts, &Place::Commit)
     }
 
-    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere. What cannot be decided does not hold.
-    pub(crate) fn hold_in(&self, scope: &Scope<'_>, facts: &Facts<'_>, place: &Place) -> bool {
+    /// Like [`Clauses::hold`], for a rule of a file that may be elsewhere.
+    pub(crate) fn hold_in(
+        &self,
+        scope: &Scope<'_>,
+        facts: &Facts<'_>,
+        place: &Place,
+    ) -> Result<bool, Undecided> {
         self.evaluate(scope, facts, place, |_, _| ())
-            .unwrap_or(false)
     }
 
     /// Asks one clause after the other until one does not hold, and tells `each` what came out. `exists` looks at the
@@ -171,10 +177,8 @@ fn masked(text: &str, facts: &Facts<'_>) -> String {
 }
 
 /// Reads an expression.
-pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Expression> {
-    let parsed = node
-        .as_text()
-        .map(|it| Expression::parse(it, &report.patterns));
+pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Rc<Expression>> {
+    let parsed = node.as_text().map(|it| report.patterns.expression(it));
     if let Some(Ok(expression)) = parsed {
         return Some(expression);
     }

@@ -1,5 +1,7 @@
 //! `only` and `except`, the older form of rules.
 
+use std::rc::Rc;
+
 use super::check::{known_value, strings, unknown_keys};
 use super::clauses::condition;
 use crate::EventContext;
@@ -13,7 +15,7 @@ use crate::yaml::{Mapping, Node, Value};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     refs: Option<Vec<String>>,
-    variables: Option<Vec<Expression>>,
+    variables: Option<Vec<Rc<Expression>>>,
     changes: Option<Vec<String>>,
     kubernetes: bool,
 }

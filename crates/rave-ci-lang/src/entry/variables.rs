@@ -149,14 +149,19 @@ pub(super) fn form(node: &Node) -> Vec<FormVariable> {
 
 /// Lays `over` on top of `base`. A key stays where it first appeared.
 pub(crate) fn overlay(base: &mut Vec<Variable>, over: &[Variable]) {
-    let mut index: HashMap<String, usize> = if over.is_empty() {
-        HashMap::new()
-    } else {
-        base.iter()
-            .enumerate()
-            .map(|(at, it)| (it.key.clone(), at))
-            .collect()
-    };
+    /// So few are looked through one by one, which most jobs have no more than.
+    const FEW: usize = 16;
+    if over.len() <= FEW {
+        for variable in over {
+            match base.iter_mut().find(|it| it.key == variable.key) {
+                Some(below) => below.clone_from(variable),
+                None => base.push(variable.clone()),
+            }
+        }
+        return;
+    }
+    let places = base.iter().enumerate();
+    let mut index: HashMap<String, usize> = places.map(|(at, it)| (it.key.clone(), at)).collect();
     for variable in over {
         match index.get(&variable.key) {
             Some(at) => base[*at].clone_from(variable),

@@ -24,6 +24,17 @@ pub(super) struct Witness<'a> {
     pub(super) redactor: Redactor<'a>,
 }
 
+/// What became of a job.
+pub(super) struct Judged {
+    pub(super) included: bool,
+    pub(super) verdict: String,
+    /// Number of the rule that held.
+    rule: Option<usize>,
+    rules: Vec<RuleEvidence>,
+    only: Vec<ClauseEvidence>,
+    except: Vec<ClauseEvidence>,
+}
+
 impl Witness<'_> {
     pub(super) fn workflow(&self) -> WorkflowExplanation {
         let Some(rules) = &self.config.workflow.rules else {
@@ -52,6 +63,46 @@ impl Witness<'_> {
         }
     }
 
+    /// Decides about a job as the planner did, and keeps what came out of each condition.
+    pub(super) fn judge(&self, subject: &Subject<'_>, workflow: &WorkflowExplanation) -> Judged {
+        let event = self.facts.event;
+        let job = subject.job;
+        let node = self.root.get(&job.name);
+        let scope = Scope::new(&subject.predefined, &subject.yaml, event);
+        let file = self.file_variables(workflow);
+        let layers = Layers::of_job(subject, &file, None, event, &self.redactor);
+        let rules = job.rules.as_deref().unwrap_or_default();
+        let evidence = self.rules(rules, &written_rules(node), &scope, &layers);
+        let rule = decided(rules, &evidence);
+        let (mut only, mut except) = (Vec::new(), Vec::new());
+        if job.rules.is_none() {
+            let keyword = |name: &str| node?.as_mapping()?.given(name);
+            let absent = Policy::branches_and_tags();
+            let implied = (!self.config.workflow.has_rules).then_some(&absent);
+            if let Some(policy) = job.only.as_ref().or(implied) {
+                only = self.policy(policy, keyword("only"), &scope);
+            }
+            if let Some(policy) = &job.except {
+                except = self.policy(policy, keyword("except"), &scope);
+            }
+        }
+        let verdict = if !workflow.allows {
+            format!("there is no pipeline: {}", workflow.verdict)
+        } else if job.rules.is_none() {
+            verdict_of_policies(subject, &only, &except)
+        } else {
+            verdict_of_rules(rules, rule)
+        };
+        Judged {
+            included: workflow.allows && subject.decision.is_some(),
+            rule: rule.map(|it| it.0),
+            verdict,
+            rules: evidence,
+            only,
+            except,
+        }
+    }
+
     pub(super) fn job(
         &self,
         subject: &Subject<'_>,
@@ -59,70 +110,42 @@ impl Witness<'_> {
         plan: Option<&Plan>,
         origins: &Origins,
     ) -> JobExplanation {
-        let event = self.facts.event;
         let job = subject.job;
-        let node = self.root.get(&job.name);
-        let scope = Scope::new(&subject.predefined, &subject.yaml, event);
-        let workflow_rules = self.config.workflow.rules.as_deref().unwrap_or_default();
-        let workflow_rule = decided(workflow_rules, &workflow.rules)
-            .map(|(number, rule)| (number, rule.variables.as_slice()));
-        let file = FileVariables {
-            root: self.config.variables.iter().collect(),
-            workflow: workflow_rule,
-        };
-        let layers = Layers::of_job(subject, &file, None, event, &self.redactor);
-        let rules = job.rules.as_deref().unwrap_or_default();
-        let written = written_rules(node);
-        let evidence = self.rules(rules, &written, &scope, &layers);
-        let rule = decided(rules, &evidence);
-        let keyword = |name: &str| {
-            node.and_then(Node::as_mapping)
-                .and_then(|it| it.given(name))
-        };
-        let policies = job.rules.is_none();
-        let absent = Policy::branches_and_tags();
-        let only = match &job.only {
-            Some(only) => Some(only),
-            None => (!self.config.workflow.has_rules).then_some(&absent),
-        };
-        let only = only
-            .filter(|_| policies)
-            .map(|it| self.policy(it, keyword("only"), &scope))
-            .unwrap_or_default();
-        let except = job
-            .except
-            .as_ref()
-            .filter(|_| policies)
-            .map(|it| self.policy(it, keyword("except"), &scope))
-            .unwrap_or_default();
-        let verdict = if !workflow.allows {
-            format!("there is no pipeline: {}", workflow.verdict)
-        } else if policies {
-            verdict_of_policies(subject, &only, &except)
-        } else {
-            verdict_of_rules(rules, rule)
-        };
+        let judged = self.judge(subject, workflow);
         let planned = plan.and_then(|it| it.find_job(&subject.name));
-        let included = workflow.allows && subject.decision.is_some();
-        let decision = subject.decision.filter(|_| included);
-        let chosen = rule
-            .filter(|_| included)
-            .map(|(number, rule)| (number, rule.variables.as_slice()));
-        let all = Layers::of_job(subject, &file, chosen, event, &self.redactor);
+        let decision = subject.decision.filter(|_| judged.included);
+        let chosen = judged.rule.filter(|_| judged.included).and_then(|number| {
+            let rule = job.rules.as_ref()?.get(number - 1)?;
+            Some((number, rule.variables.as_slice()))
+        });
+        let file = self.file_variables(workflow);
+        let event = self.facts.event;
+        let layers = Layers::of_job(subject, &file, chosen, event, &self.redactor);
+        let node = self.root.get(&job.name);
         JobExplanation {
             name: subject.name.clone(),
             stage: job.stage.clone(),
             place: self.report.place(job.span),
-            included,
-            verdict,
+            included: judged.included,
+            verdict: judged.verdict,
             when: decision.map(|it| it.0),
             allow_failure: decision.map(|it| it.1),
-            rules: evidence,
-            only,
-            except,
-            variables: all.origins(|layer, key| self.variable_place(layer, key, node)),
+            rules: judged.rules,
+            only: judged.only,
+            except: judged.except,
+            variables: layers.origins(|layer, key| self.variable_place(layer, key, node)),
             keys: origins.keys(job, self.root, self.report),
             waits_for: planned.zip(plan).map(|(job, plan)| waits_for(job, plan)),
+        }
+    }
+
+    /// Returns what the file sets for all jobs, with the variables of the workflow rule that decided.
+    fn file_variables(&self, workflow: &WorkflowExplanation) -> FileVariables<'_> {
+        let rules = self.config.workflow.rules.as_deref().unwrap_or_default();
+        let rule = decided(rules, &workflow.rules);
+        FileVariables {
+            root: &self.config.variables,
+            workflow: rule.map(|(number, rule)| (number, rule.variables.as_slice())),
         }
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Layers<'a> {
 
 /// What the file itself sets around a job.
 pub(super) struct FileVariables<'a> {
-    pub(super) root: Vec<&'a Variable>,
+    pub(super) root: &'a [Variable],
     /// Those of the workflow rule that decided, with its number.
     pub(super) workflow: Option<(usize, &'a [Variable])>,
 }
@@ -94,7 +94,7 @@ impl<'a> Layers<'a> {
         let inherited = |it: &&Variable| subject.job.inherit.has_variable(&it.key);
         layers.add(Layer::Predefined, &event.predefined);
         layers.add(Layer::Predefined, &subject.predefined);
-        layers.add(Layer::Root, file.root.iter().copied().filter(inherited));
+        layers.add(Layer::Root, file.root.iter().filter(inherited));
         if let Some((number, variables)) = file.workflow {
             let layer = Layer::WorkflowRule(number);
             layers.add(layer, variables.iter().filter(inherited));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 use crate::report::{Report, did_you_mean};
+use crate::yaml::Mapping;
 use crate::{
     Diagnostic, Diagnostics, EventContext, Limits, Outcome, Place, SourceFile, Tree, When, entry,
     merge, planner,
@@ -37,6 +38,32 @@ pub struct WorkflowExplanation {
     pub verdict: String,
     /// Empty when the file has no `workflow:rules`.
     pub rules: Vec<RuleEvidence>,
+}
+
+/// All jobs of the file, and which of them the event gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdicts {
+    /// `CI_PIPELINE_SOURCE` of the event.
+    pub source: String,
+    /// Branch or tag of the event.
+    pub ref_name: String,
+    pub workflow: WorkflowExplanation,
+    /// As written.
+    pub jobs: Vec<JobVerdict>,
+    /// What keeps the pipeline from being made: jobs that do not fit together.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Whether the event gets a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobVerdict {
+    pub name: String,
+    pub stage: String,
+    pub included: bool,
+    /// Why, in one sentence.
+    pub verdict: String,
+    /// `None`: the job is left out.
+    pub when: Option<When>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -201,16 +228,12 @@ pub fn explain(
 ) -> Result<Explanation, NotExplained> {
     let facts = Facts::new(event, tree, limits);
     let mut report = Report::new(facts.patterns.clone());
-    let Some(root) = merge::load(source, &facts, &mut report) else {
-        return Err(invalid(report));
+    let Some((root, config)) = read(source, &facts, &mut report) else {
+        return Err(NotExplained::Invalid(errors(report)));
     };
-    let config = entry::read(&root, limits.nodes, &mut report);
+    let subjects = planner::subjects(&config, &facts, Some(job), &mut report);
     if report.has_errors() {
-        return Err(invalid(report));
-    }
-    let subjects = planner::subjects(&config, &facts, job, &mut report);
-    if report.has_errors() {
-        return Err(invalid(report));
+        return Err(NotExplained::Invalid(errors(report)));
     }
     if subjects.is_empty() {
         let known = config.jobs.iter().map(|it| it.name.as_str());
@@ -249,9 +272,74 @@ pub fn explain(
     })
 }
 
-fn invalid(report: Report) -> NotExplained {
-    match report.finish(None) {
-        Err(errors) => NotExplained::Invalid(errors),
-        Ok(_) => NotExplained::Invalid(Diagnostics(Vec::new())),
+/// Says of every job of a file whether the event gets it.
+///
+/// # Errors
+///
+/// When the file is not valid in itself. Jobs that do not fit together are part of the answer.
+pub fn verdicts(
+    source: &SourceFile<'_>,
+    event: &EventContext,
+    tree: &dyn Tree,
+    limits: &Limits,
+) -> Result<Verdicts, Diagnostics> {
+    let facts = Facts::new(event, tree, limits);
+    let mut report = Report::new(facts.patterns.clone());
+    let Some((root, config)) = read(source, &facts, &mut report) else {
+        return Err(errors(report));
+    };
+    let subjects = planner::subjects(&config, &facts, None, &mut report);
+    if report.has_errors() {
+        return Err(errors(report));
     }
+    let outcome = planner::plan(&config, &facts, &mut report);
+    let witness = evidence::Witness {
+        config: &config,
+        facts: &facts,
+        root: &root,
+        report: &report,
+        redactor: layers::Redactor::new(event),
+    };
+    let workflow = witness.workflow();
+    let jobs = subjects
+        .iter()
+        .map(|subject| {
+            let judged = witness.judge(subject, &workflow);
+            JobVerdict {
+                name: subject.name.clone(),
+                stage: subject.job.stage.clone(),
+                included: judged.included,
+                verdict: judged.verdict,
+                when: subject.decision.filter(|_| judged.included).map(|it| it.0),
+            }
+        })
+        .collect();
+    Ok(Verdicts {
+        source: event.source.clone(),
+        ref_name: event.ref_name.clone(),
+        workflow,
+        jobs,
+        errors: report
+            .finish(outcome)
+            .err()
+            .map_or_else(Vec::new, |it| it.0),
+    })
+}
+
+/// Returns the merged tree and its keywords. `None` after errors of shape.
+fn read(
+    source: &SourceFile<'_>,
+    facts: &Facts<'_>,
+    report: &mut Report,
+) -> Option<(Mapping, entry::Config)> {
+    let root = merge::load(source, facts, report)?;
+    let config = entry::read(&root, facts.limits.nodes, report);
+    (!report.has_errors()).then_some((root, config))
+}
+
+fn errors(report: Report) -> Diagnostics {
+    report
+        .finish(None)
+        .err()
+        .unwrap_or_else(|| Diagnostics(Vec::new()))
 }

@@ -5,8 +5,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use regex::{Regex, RegexBuilder};
+
+use super::{Expression, InvalidExpression};
 
 const MAX_REPEAT: u32 = 1000;
 const SIZE_LIMIT_BYTES: usize = 1024 * 1024;
@@ -16,11 +19,14 @@ const MAX_PATTERN_BYTES: usize = 16 * 1024;
 
 /// A compiled pattern, searched for anywhere in a text.
 #[derive(Clone, Debug)]
-pub(crate) struct Pattern(Regex);
+pub(crate) struct Pattern(Rc<Regex>);
 
-/// The patterns of one compilation, each compiled once: `extends` brings one rule into many jobs.
+/// The patterns and expressions of one compilation, each read once: `extends` brings one rule into many jobs.
 #[derive(Debug, Default)]
-pub(crate) struct Patterns(RefCell<HashMap<String, Option<Pattern>>>);
+pub(crate) struct Patterns {
+    patterns: RefCell<HashMap<String, Option<Pattern>>>,
+    expressions: RefCell<HashMap<String, Result<Rc<Expression>, InvalidExpression>>>,
+}
 
 impl Patterns {
     /// Returns the pattern of a text of the form `/body/flags`. `None` if it has another form, does not compile, or comes
@@ -28,7 +34,7 @@ impl Patterns {
     pub(crate) fn find(&self, text: &str) -> Option<Pattern> {
         let (body, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
         flags.chars().all(|it| "ismU".contains(it)).then_some(())?;
-        let mut known = self.0.borrow_mut();
+        let mut known = self.patterns.borrow_mut();
         if let Some(pattern) = known.get(text) {
             return pattern.clone();
         }
@@ -38,6 +44,19 @@ impl Patterns {
         let pattern = Pattern::new(body, flags);
         known.insert(text.to_owned(), pattern.clone());
         pattern
+    }
+}
+
+impl Patterns {
+    /// Returns the expression of a text.
+    pub(crate) fn expression(&self, text: &str) -> Result<Rc<Expression>, InvalidExpression> {
+        if let Some(known) = self.expressions.borrow().get(text) {
+            return known.clone();
+        }
+        let parsed = Expression::parse(text, self).map(Rc::new);
+        let mut known = self.expressions.borrow_mut();
+        known.insert(text.to_owned(), parsed.clone());
+        parsed
     }
 }
 
@@ -56,7 +75,7 @@ impl Pattern {
             .nest_limit(100)
             .build()
             .ok()
-            .map(Self)
+            .map(|it| Self(Rc::new(it)))
     }
 
     pub(crate) fn is_match(&self, text: &str) -> bool {

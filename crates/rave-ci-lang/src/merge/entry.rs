@@ -3,7 +3,7 @@
 use crate::entry::Clauses;
 use crate::entry::check::unknown_keys;
 use crate::expand::{Unknown, expand_with};
-use crate::facts::{Facts, Place};
+use crate::facts::{Facts, Place, Undecided};
 use crate::parse_duration;
 use crate::report::{Report, did_you_mean};
 use crate::scope::Scope;
@@ -440,10 +440,17 @@ impl Entries<'_, '_> {
         if self.report.error_count() != before {
             return None;
         }
-        let first = read
-            .iter()
-            .find(|(clauses, _)| clauses.hold_in(self.scope, self.facts, &self.at.place));
-        Some(first.is_some_and(|(_, never)| !never))
+        for (clauses, never) in read {
+            match clauses.hold_in(self.scope, self.facts, &self.at.place) {
+                Ok(false) => {}
+                Ok(true) => return Some(!never),
+                Err(Undecided(why)) => {
+                    self.report.error(rules.span, format!("include:{why}"));
+                    return None;
+                }
+            }
+        }
+        Some(false)
     }
 }
 

@@ -315,12 +315,13 @@ impl<'a, 'l> Includer<'a, 'l> {
             location,
             shown,
             name,
+            path,
             origin,
         } = self.fetch(request, outer)?;
         let included = Included {
             kind: origin.kind.to_owned(),
             location: shown.clone(),
-            file: name.clone(),
+            file: path,
             at: self.report.place(request.span),
             context: match &outer.place {
                 Place::Foreign(foreign) => Some(foreign.clone()),

@@ -22,6 +22,8 @@ pub(super) struct Fetched {
     pub(super) shown: String,
     /// Names the file in places: other projects' files say whose they are.
     pub(super) name: String,
+    /// The path where the file is, or the address.
+    pub(super) path: String,
     pub(super) origin: Origin,
 }
 
@@ -115,6 +117,7 @@ impl Fetcher<'_, '_> {
             text,
             location: self.at.clone(),
             name: self.at.name_of(&shown),
+            path: shown.clone(),
             origin: Origin::of("local"),
             shown,
         })
@@ -156,6 +159,7 @@ impl Fetcher<'_, '_> {
         Ok(Fetched {
             text,
             name: location.name_of(&shown),
+            path: shown.clone(),
             location,
             shown,
             origin,
@@ -228,6 +232,7 @@ impl Fetcher<'_, '_> {
             text,
             location: Location::outside(),
             name: shown.clone(),
+            path: shown.clone(),
             origin: Origin::of(kind),
             shown,
         })
@@ -261,6 +266,7 @@ impl Fetcher<'_, '_> {
             text,
             location: self.at.clone(),
             name: format!("{shown} of job {}", (self.mask)(job)),
+            path: shown.clone(),
             shown,
             origin,
         })
@@ -310,6 +316,7 @@ impl Fetcher<'_, '_> {
         Ok(Fetched {
             text,
             name: location.name_of(&path),
+            path,
             location,
             shown,
             origin,

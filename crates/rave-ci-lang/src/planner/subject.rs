@@ -24,11 +24,12 @@ pub(crate) struct Subject<'a> {
     pub(crate) decision: Option<(When, bool)>,
 }
 
-/// Returns the jobs that a name means: one job, or each copy. None after an error, or if nothing has that name.
+/// Returns the jobs that a name means: one job, or each copy; without a name, all jobs. None after an error, or if
+/// nothing has that name.
 pub(crate) fn subjects<'a>(
     config: &'a Config,
     facts: &Facts<'_>,
-    name: &str,
+    name: Option<&str>,
     report: &mut Report,
 ) -> Vec<Subject<'a>> {
     let Some(candidates) = Candidates::new(config, facts.limits.jobs, report) else {
@@ -43,7 +44,7 @@ pub(crate) fn subjects<'a>(
     let planner = Planner::new(config, facts, &candidates, &root);
     let has_workflow_rules = config.workflow.has_rules;
     let wanted = candidates.all.iter();
-    let wanted = wanted.filter(|it| it.name == name || it.job.name == name);
+    let wanted = wanted.filter(|it| name.is_none_or(|name| it.name == name || it.job.name == name));
     wanted
         .map(|candidate| {
             let predefined = planner.predefined(candidate);

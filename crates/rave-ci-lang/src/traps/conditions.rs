@@ -128,7 +128,7 @@ impl<'a> Conditions<'a> {
         let Some(text) = condition.as_text() else {
             return;
         };
-        let Ok(expression) = Expression::parse(text, &report.patterns) else {
+        let Ok(expression) = report.patterns.expression(text) else {
             return;
         };
         for (left, right) in expression.comparisons() {

@@ -1,7 +1,6 @@
 //! Values of variables that are not what they look like.
 
 use super::{Seen, secrets};
-use crate::expression::Expression;
 use crate::report::Report;
 use crate::yaml::{Key, Node};
 
@@ -55,7 +54,7 @@ fn condition(key: &Key, value: &Node, report: &mut Report) {
     if !["==", "!=", "=~", "!~"].iter().any(|it| text.contains(it)) {
         return;
     }
-    let parsed = Expression::parse(text, &report.patterns);
+    let parsed = report.patterns.expression(text);
     if parsed.is_ok_and(|it| !it.comparisons().is_empty()) {
         let message = format!(
             "`{}` gets this condition as text, not its outcome",

@@ -134,6 +134,19 @@ impl<'a> Cursor<'a> {
         self.mark.column += count;
     }
 
+    /// Passes ASCII characters up to the first that `stops`. None that passes may be a line break.
+    pub(super) fn skip_ascii_until(&mut self, stops: impl Fn(u8) -> bool) {
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().position(|it| !it.is_ascii() || stops(*it));
+        let count = count.unwrap_or(rest.len());
+        self.at += count;
+        self.mark.index += count;
+        self.mark.column = self
+            .mark
+            .column
+            .saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
     /// Passes blanks.
     pub(super) fn skip_blanks(&mut self) {
         while self.is_blank() {
@@ -143,7 +156,11 @@ impl<'a> Cursor<'a> {
 
     /// Passes what remains of the line, without its break.
     pub(super) fn skip_to_line_end(&mut self) {
-        while !self.is_line_end() {
+        loop {
+            self.skip_ascii_until(|it| matches!(it, b'\n' | b'\r'));
+            if self.is_line_end() {
+                return;
+            }
             self.skip();
         }
     }

@@ -146,7 +146,12 @@ const INDEXED_FROM: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mapping {
     entries: Vec<(Key, Node)>,
-    index: HashMap<String, usize>,
+    /// Only large maps have one, and it stays out of the way: most nodes are small.
+    #[expect(
+        clippy::box_collection,
+        reason = "a map without one would be three times as large"
+    )]
+    index: Option<Box<HashMap<String, usize>>>,
 }
 
 impl Mapping {
@@ -162,7 +167,7 @@ impl Mapping {
         if self.entries.len() < INDEXED_FROM {
             return self.entries.iter().position(|it| it.0.text == key);
         }
-        self.index.get(key).copied()
+        self.index.as_ref()?.get(key).copied()
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
@@ -192,10 +197,10 @@ impl Mapping {
         let len = self.entries.len();
         if len == INDEXED_FROM {
             let positions = self.entries.iter().enumerate();
-            self.index = positions.map(|(at, it)| (it.0.text.clone(), at)).collect();
-        } else if len > INDEXED_FROM {
-            self.index
-                .insert(self.entries[len - 1].0.text.clone(), len - 1);
+            let index = positions.map(|(at, it)| (it.0.text.clone(), at)).collect();
+            self.index = Some(Box::new(index));
+        } else if let Some(index) = &mut self.index {
+            index.insert(self.entries[len - 1].0.text.clone(), len - 1);
         }
         false
     }

@@ -939,3 +939,144 @@ fn keywords_that_are_handed_on() {
         check(keyword, expected);
     }
 }
+
+#[test]
+fn the_order_of_keys_that_exclude_each_other_is_kept() {
+    for (file, expected) in [
+        (
+            "a: {trigger: x, script: y}",
+            "jobs:a config these keys cannot be used together: trigger, script",
+        ),
+        (
+            "a: {run: [{name: x, script: y}], script: z}",
+            "jobs:a config these keys cannot be used together: run, script",
+        ),
+        (
+            "a: {after_script: x, run: [{name: x, script: y}]}",
+            "jobs:a config these keys cannot be used together: after_script, run",
+        ),
+    ] {
+        check_file(file, expected);
+    }
+}
+
+#[test]
+fn environments_are_stopped_by_a_job_of_theirs() {
+    for (job, expected) in [
+        ("c: {script: x}", "JOB job: on_stop job b is not defined"),
+        (
+            "b: {script: x}",
+            "JOB job: on_stop job b does not have environment defined",
+        ),
+        (
+            "b: {script: x, environment: {name: f, action: stop}}",
+            "JOB job: on_stop job b have different environment name",
+        ),
+        (
+            "b: {script: x, environment: e}",
+            "JOB job: on_stop job b needs to have action stop defined",
+        ),
+    ] {
+        let stopped = "JOB: {script: x, environment: {name: e, on_stop: b}}";
+        check_file(&format!("{stopped}\n{job}"), expected);
+    }
+}
+
+#[test]
+fn messages_between_jobs_keep_names_as_written() {
+    check_file(
+        "pages: {script: x, publish: a, pages: {publish: b}}",
+        "pages job: use either pages:publish or pages:pages:publish",
+    );
+    check_file("JOB: {script: x, needs: [b]}", "JOB job: undefined need: b");
+    check_file(
+        "JOB: {script: x, dependencies: [b]}",
+        "JOB job: undefined dependency: b",
+    );
+    let name = "n".repeat(256);
+    check_file(
+        &format!("workflow: {{name: {name}}}\na: {{script: x}}"),
+        "workflow name is too long (maximum is 255 characters)",
+    );
+}
+
+#[test]
+fn what_null_and_nothing_mean() {
+    for keywords in [
+        "only: []",
+        "except: []",
+        "needs: [null]",
+        "cache: [null]",
+        "start_in: ''",
+        "publish: ''",
+        "cache: {policy: ''}",
+        "cache: {key: {files: null}}",
+        "rules: [{exists: {}}, {when: always}]",
+        "parallel: {matrix: null}",
+        "extends: null",
+        "variables: null",
+    ] {
+        let text = format!("a:\n  script: x\n  {keywords}\nb: {{script: x}}\n");
+        compile_in(&text, &push(), &Commit::default())
+            .unwrap_or_else(|it| panic!("{keywords}: {it}"));
+    }
+    for (keywords, expected) in [
+        ("only: {}", "jobs:a:only config can't be blank"),
+        ("except: {}", "jobs:a:except config can't be blank"),
+        (
+            "only: {kubernetes: x}",
+            "jobs:a:only kubernetes unknown value: x",
+        ),
+        (
+            "rules: [{start_in: null}]",
+            "jobs:a:rules:rule config contains disallowed keys: start_in",
+        ),
+        (
+            "rules: [{when: [x]}]",
+            "jobs:a:rules:rule when unknown value: [\"x\"]",
+        ),
+        (
+            "rules: [{variables: {A: null}}]",
+            "jobs:a:rules:rule:variables:a config must be a string",
+        ),
+        (
+            "rules: [{exists: {paths: x}}]",
+            "jobs:a:rules:rule:exists paths should be an array of strings",
+        ),
+        (
+            "rules: [{exists: 1}]",
+            "jobs:a:rules:rule:exists should be a string, an array of strings, or a hash",
+        ),
+        ("when: 1", "jobs:a when should be a string"),
+        (
+            "cache: {untracked: x}",
+            "jobs:a:cache:untracked config should be a boolean value",
+        ),
+    ] {
+        check(keywords, expected);
+    }
+    for (file, expected) in [
+        (
+            "workflow: {rules: x}\na: {script: x}",
+            "workflow:rules config should be an array",
+        ),
+        (
+            "workflow: {rules: [x]}\na: {script: x}",
+            "workflow:rules:rule config should be a hash",
+        ),
+        (
+            "workflow: {rules: [{interruptible: true}]}\na: {script: x}",
+            "workflow:rules:rule config contains unknown keys: interruptible",
+        ),
+        (
+            "variables: {a: {options: x}}\na: {script: x}",
+            "variables:a config options should be an array of strings",
+        ),
+        (
+            "stages: []\na: {script: x}",
+            "a job: chosen stage test does not exist; available stages are ",
+        ),
+    ] {
+        check_file(file, expected);
+    }
+}

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use rave_ci_lang::{
     EventContext, Explanation, Layer, Limits, NotExplained, Origin, SourceFile, Variable, WaitsFor,
-    explain,
+    explain, verdicts,
 };
 
 use super::{Commit, push};
@@ -233,6 +233,31 @@ fn what_an_event_does_not_get() {
         verdict(plain, &merge_request, "c"),
         "`only:refs` does not allow it"
     );
+}
+
+#[test]
+fn every_job_of_the_file_gets_a_verdict() {
+    let source = SourceFile {
+        path: ".gitlab-ci.yml",
+        text: FILE,
+    };
+    let all = verdicts(&source, &event(), &commit(), &Limits::default()).expect("verdicts");
+    let jobs: Vec<_> = all
+        .jobs
+        .iter()
+        .map(|it| (it.name.as_str(), it.included, it.verdict.as_str()))
+        .collect();
+    assert_eq!(
+        jobs,
+        [
+            ("build", true, "it has no rules, so every pipeline gets it"),
+            ("test", true, "rule 4 holds"),
+            ("deploy", false, "`only:refs` does not allow it"),
+            ("matrix: [a]", false, "its only rule does not hold"),
+            ("matrix: [b]", true, "rule 1 holds"),
+        ]
+    );
+    assert!(all.errors.is_empty());
 }
 
 #[test]

@@ -177,6 +177,26 @@ proptest! {
     }
 
     #[test]
+    fn planning_is_deterministic(cuts in prop::collection::vec((0..SAMPLE.len(), 0..12_usize, "[a-c:\\[\\]{}&*! \n$/'\"0-]{0,6}"), 0..3)) {
+        let mut text = SAMPLE.to_owned();
+        for (from, length, put) in cuts {
+            let from = from.min(text.len());
+            let to = (from + length).min(text.len());
+            text.replace_range(from..to, &put);
+        }
+        let commit = Commit::default().with("x.yml", "c: {script: y}");
+        let once = || format!("{:?}", compile_in(&text, &push(), &commit));
+        prop_assert_eq!(once(), once());
+    }
+
+    /// Variables that refer to each other in any way, themselves included.
+    #[test]
+    fn expansion_ends(values in prop::collection::vec("(\\$[A-F]|\\$\\{[A-F]\\}|%[A-F]%|\\$\\$|x){0,6}", 6)) {
+        let lines: Vec<String> = "ABCDEF".chars().zip(&values).map(|(key, value)| format!("{key}: '{value}'")).collect();
+        survives(&format!("variables: {{{}}}\na: {{script: x, tags: [$A$B$C$D$E$F], environment: $F}}", lines.join(", ")));
+    }
+
+    #[test]
     fn swapped_words(from in 0..60_usize, to in 0..60_usize) {
         let mut words: Vec<&str> = SAMPLE.split_inclusive([' ', '[', '{', ',']).collect();
         let count = words.len();

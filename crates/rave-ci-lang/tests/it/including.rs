@@ -270,6 +270,13 @@ fn components_know_what_they_are() {
     test: scan ["s"]
     "#
     );
+    let text = "include: [{component: ci.example.com/team/tools/scan@main}]";
+    let included = linted(text, &push(), &world).includes.remove(0);
+    assert_eq!(included.file, "templates/scan/template.yml");
+    assert_eq!(
+        included.project.map(|it| it.reference).as_deref(),
+        Some("main")
+    );
     let check = |address: &str, expected: &str| {
         check(&format!("[{{component: {address}}}]"), &world, expected);
     };
@@ -515,7 +522,7 @@ fn artifacts_are_for_child_pipelines() {
             included.file.as_str(),
             included.at.column
         ),
-        (Some("gen"), "ci/a.yml of job gen", 11)
+        (Some("gen"), "ci/a.yml", 11)
     );
     let compiled = compile_with(text, &child, &world).unwrap();
     assert_eq!(summary(&plan_of(compiled)), r#"test: a ["x"]"#);
@@ -643,6 +650,11 @@ fn shapes_are_checked() {
         "[{local: x.yml, rules: x}]",
         &world,
         "include:rules config should be an array",
+    );
+    check(
+        "[{local: x.yml, rules: [{changes: {paths: [a], compare_to: none}}]}]",
+        &world,
+        "include:rules:changes:compare_to is not a valid ref",
     );
     check(
         "[{local: 'none/*.yml', foo: x}]",

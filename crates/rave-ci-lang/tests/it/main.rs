@@ -1,6 +1,7 @@
 //! Whole files through the public interface.
 
 mod bridges;
+mod conditions;
 mod differences;
 mod errors;
 mod explaining;

@@ -22,6 +22,8 @@ pub(super) struct Scanner<'a> {
     queue: VecDeque<Token<'a>>,
     /// Number of the token at the head of the queue.
     head: usize,
+    /// The head of the queue is there and stays the head.
+    settled: bool,
     /// Column of the innermost block collection; -1 outside of all.
     indent: i64,
     outer_indents: Vec<i64>,
@@ -30,7 +32,6 @@ pub(super) struct Scanner<'a> {
     /// All candidates before this one are gone, so that deep nesting is not walked for each token.
     live: usize,
     key_allowed: bool,
-    ended: bool,
 }
 
 /// A place where a key may have begun.
@@ -50,19 +51,22 @@ impl<'a> Scanner<'a> {
             cursor: Cursor::new(text),
             queue: VecDeque::new(),
             head: 0,
+            settled: false,
             indent: -1,
             outer_indents: Vec::new(),
             candidates: vec![None],
             live: 0,
             key_allowed: true,
-            ended: false,
         }
     }
 
     /// Returns the next token without taking it. After the end of the stream it is that end again.
     pub(super) fn peek(&mut self) -> Scanned<&mut Token<'a>> {
-        while !self.head_is_settled()? {
-            self.fetch()?;
+        while !self.settled {
+            self.settled = self.head_is_settled()?;
+            if !self.settled {
+                self.fetch()?;
+            }
         }
         Ok(self.queue.front_mut().expect("a settled head exists"))
     }
@@ -71,6 +75,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn next(&mut self) {
         self.queue.pop_front();
         self.head += 1;
+        self.settled = false;
     }
 
     /// Returns whether the queue has a head before which no more tokens can come.
@@ -236,7 +241,6 @@ impl<'a> Scanner<'a> {
         self.cursor.move_to_line_after_end();
         self.leave_all_blocks()?;
         self.push(TokenKind::StreamEnd, self.cursor.mark());
-        self.ended = true;
         Ok(())
     }
 

@@ -75,6 +75,11 @@ fn scalar(value: Cow<'_, str>, style: Style, start: Mark, end: Mark) -> Token<'_
     Token { kind, start, end }
 }
 
+/// Returns whether a character never means anything but itself inside a scalar.
+fn is_ordinary(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b'$' | b'=')
+}
+
 impl<'a> Scanner<'a> {
     pub(super) fn plain_scalar(&mut self) -> Scanned<Token<'a>> {
         let start = self.cursor.mark();
@@ -104,6 +109,7 @@ impl<'a> Scanner<'a> {
                     breaks.fold_into(taken.take(&self.cursor, end_offset, here));
                 }
                 self.cursor.skip();
+                self.cursor.skip_ascii_until(|it| !is_ordinary(it));
                 end = self.cursor.mark();
                 end_offset = self.cursor.offset();
             }
@@ -174,7 +180,10 @@ impl<'a> Scanner<'a> {
                         let next = self.cursor.offset();
                         taken.take(&self.cursor, at, next).push(character);
                     }
-                    _ => self.cursor.skip(),
+                    _ => {
+                        self.cursor.skip();
+                        self.cursor.skip_ascii_until(|it| !is_ordinary(it));
+                    }
                 }
             }
             let text_end = self.cursor.offset();
