@@ -10,7 +10,7 @@ use super::source::{Fetched, Fetcher};
 use crate::facts::{Facts, Place};
 use crate::report::{Report, did_you_mean};
 use crate::scope::Scope;
-use crate::yaml::{Document, Key, KeyKind, Loader, Mapping, Node, Span, Value};
+use crate::yaml::{Document, Key, KeyKind, Loader, Mapping, Node, Span, TOTAL_TOO_BIG, Value};
 use crate::{EventContext, Included, Requester, Variable};
 
 pub(super) struct Includer<'a, 'l> {
@@ -301,7 +301,11 @@ impl<'a, 'l> Includer<'a, 'l> {
         match self.loader.load(file, &text, self.report) {
             Ok(document) => Some((document, shown)),
             Err(error) => {
-                let message = format!("`{shown}`: {}", error.message);
+                // That is about all files together.
+                let message = match error.message == TOTAL_TOO_BIG {
+                    true => error.message,
+                    false => format!("`{shown}`: {}", error.message),
+                };
                 self.report.error_with_hint(error.span, message, error.hint);
                 None
             }

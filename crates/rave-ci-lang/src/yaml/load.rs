@@ -12,6 +12,7 @@ use crate::Limits;
 use crate::report::Report;
 
 pub(crate) const TOO_BIG: &str = "The parsed YAML is too big";
+pub(crate) const TOTAL_TOO_BIG: &str = "Total size of combined CI/CD configuration is too big";
 pub(crate) const INVALID_FORMAT: &str = "Invalid configuration format";
 
 /// A file: its content and the header that may precede it.
@@ -87,7 +88,7 @@ impl<'l> Loader<'l> {
         self.bytes_left = self.bytes_left.checked_sub(size).ok_or_else(|| {
             let limit = self.limits.total_bytes;
             let hint = format!("all files have more than {limit} bytes (limit `total_bytes`)");
-            let message = "Total size of combined CI/CD configuration is too big";
+            let message = TOTAL_TOO_BIG;
             LoadError::new(start, message).hint(Some(hint))
         })?;
         Ok(())

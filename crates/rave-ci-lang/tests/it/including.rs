@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use insta::assert_snapshot;
 use rave_ci_lang::{
     Compiled, Diagnostics, EventContext, Foreign, InputValue, Limits, Linted, OpenError,
-    RemoteError, RemoteFile, Requester, SourceFile, Tree, Variable, lint,
+    RemoteError, RemoteFile, Requester, SourceFile, Tree, Variable, compile, lint,
 };
 
 use crate::{plan_of, push, summary};
@@ -736,6 +736,24 @@ fn circles_and_long_chains_end() {
     assert_eq!(jobs("include: [a.yml, a.yml]", &twice), r#"test: a ["x"]"#);
     let wild = World::default().file("ci/a.yml", "include: ci/*.yml\na: {script: x}");
     assert_eq!(jobs("include: 'ci/*.yml'", &wild), r#"test: a ["x"]"#);
+}
+
+#[test]
+fn all_files_together_have_a_size() {
+    let world = World::default().file("a.yml", &format!("a: {{script: {}}}", "x".repeat(100)));
+    let limits = Limits {
+        total_bytes: 200,
+        ..Limits::default()
+    };
+    let source = SourceFile {
+        path: ".gitlab-ci.yml",
+        text: "include: [a.yml, a.yml]",
+    };
+    let errors = compile(&source, &push(), &world, &limits).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "a.yml:1:1: Total size of combined CI/CD configuration is too big"
+    );
 }
 
 #[test]
