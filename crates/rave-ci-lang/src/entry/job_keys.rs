@@ -62,12 +62,24 @@ const BRIDGE_KEYS: [&str; 15] = [
     "when",
 ];
 /// Keywords that are known and have no effect, and what happens instead.
-const NOT_DONE: [(&str, &str); 1] = [("dast_configuration", "it is ignored")];
+const NOT_DONE: [(&str, &str); 6] = [
+    (
+        "run",
+        "the built-in runner has no steps, and the job succeeds without them",
+    ),
+    ("release", "no release is made"),
+    ("pages", "nothing is published"),
+    ("publish", "nothing is published"),
+    ("manual_confirmation", "nobody is asked"),
+    ("dast_configuration", "it is ignored"),
+];
 
 /// Says which keywords of the job have no effect.
 pub(super) fn notices(map: &Mapping, report: &mut Report) {
     for (key, instead) in NOT_DONE {
-        if let Some((key, _)) = map.entry(key).filter(|it| !it.1.is_null()) {
+        let given = map.entry(key);
+        let given = given.filter(|it| !it.1.is_null() && it.1.as_bool() != Some(false));
+        if let Some((key, _)) = given {
             report.unsupported(key.span, &key.text, instead);
         }
     }

@@ -252,12 +252,13 @@ fn parallel_jobs_become_copies() {
 #[test]
 fn what_is_not_done_is_said() {
     let compiled = compiled(
-        ".x:\n  identity: google_cloud\na:\n  extends: .x\n  script: x\n  dast_configuration: {site_profile: x}\nb:\n  extends: .x\n  script: x\n",
+        ".x:\n  identity: google_cloud\na:\n  extends: .x\n  script: x\n  dast_configuration: {site_profile: x}\nb:\n  extends: .x\n  script: x\n  release: {tag_name: v, description: d}\n",
     );
     let notices: Vec<String> = compiled.notices.iter().map(ToString::to_string).collect();
     assert_snapshot!(notices.join("\n"), @"
     .gitlab-ci.yml:6:3: dast_configuration is recognised but not done yet: it is ignored
     .gitlab-ci.yml:2:13: identity is recognised but not done yet: the job gets no identity
+    .gitlab-ci.yml:10:3: release is recognised but not done yet: no release is made
     ");
 }
 
