@@ -5,6 +5,7 @@ mod config;
 mod cron;
 mod dotenv;
 mod error;
+mod findings;
 mod metrics;
 mod model;
 mod pages;
@@ -26,6 +27,7 @@ pub use config::CiConfig;
 pub use reports::PipelineReports;
 pub use service::local;
 pub use service::{Ci, Ports};
+pub use templates::find as find_template;
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
 pub use vault::{InvalidKey, SealingKey};
@@ -44,6 +46,11 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
         (
             "0003_downstream",
             include_str!("migrations/0003_downstream.sql"),
+        ),
+        ("0004_reports", include_str!("migrations/0004_reports.sql")),
+        (
+            "0006_plan_origin",
+            include_str!("migrations/0006_plan_origin.sql"),
         ),
     ],
 };

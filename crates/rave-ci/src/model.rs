@@ -2,11 +2,13 @@
 //!
 //! Rows become these types in `store`, and these become wire types in `api`. Nothing here holds a secret.
 
+use std::collections::BTreeMap;
+
 use rave_blob::Digest;
 use rave_ci_lang::Diagnostic;
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
 use rave_core::job::{FailureReason, JobState, Status, When};
-use rave_core::pipeline::Road;
+use rave_core::pipeline::{Graph, Node, Road};
 use rave_core::time::Timestamp;
 use rave_core::trace::TraceContext;
 
@@ -250,6 +252,8 @@ pub(crate) struct Job {
     /// How many bytes its log has.
     pub(crate) trace_bytes: u64,
     pub(crate) erased_at: Option<Timestamp>,
+    /// The percentage that `coverage:` found in its log.
+    pub(crate) coverage: Option<f64>,
 }
 
 impl Job {
@@ -322,6 +326,32 @@ pub(crate) struct ResourceGroup {
     pub(crate) process_mode: ProcessMode,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+/// Returns the jobs as the state machine sees them.
+pub(crate) fn graph_of(jobs: &[Job]) -> Graph {
+    let index: BTreeMap<usize, usize> = jobs
+        .iter()
+        .enumerate()
+        .map(|(at, it)| (it.position, at))
+        .collect();
+    let node = |job: &Job| Node {
+        stage: job.stage_index,
+        needs: job.needs.as_ref().map(|it| {
+            it.iter()
+                .filter_map(|need| index.get(need).copied())
+                .collect()
+        }),
+        when: job.when,
+        start_in_millis: 0,
+        road: job.road(),
+        interruptible: job.interruptible,
+        allow_failure: job.allow_failure,
+        state: job.state,
+    };
+    Graph {
+        nodes: jobs.iter().map(node).collect(),
+    }
 }
 
 /// A file that a job left.
@@ -429,17 +459,24 @@ pub(crate) enum Stuck {
 }
 
 impl Stuck {
-    /// Returns the sentence that people see.
-    pub(crate) const fn sentence(self) -> &'static str {
-        match self {
-            Self::NoRunner => {
-                "This job is stuck because no runner is registered for the project. Start one with `rave runner`."
+    /// Returns what people read about a job with these tags, without a full stop.
+    pub(crate) fn sentence(self, tags: &[String]) -> String {
+        let listed = tags.join(", ");
+        match (self, tags) {
+            (Self::NoRunner, _) => {
+                "Stuck: no runner is registered for the project. Start one with `rave runner`".into()
             }
-            Self::NoMatchingRunner => {
-                "This job is stuck because no runner matches it: check the job's tags and whether runners are protected."
+            (Self::NoMatchingRunner, []) => {
+                "Stuck: no runner takes jobs without tags, or those that do are for protected branches only".into()
             }
-            Self::NoneOnline => {
-                "This job is stuck because the runners that match it are paused or offline."
+            (Self::NoMatchingRunner, [tag]) => {
+                format!("Stuck: no runner that may take the job has the tag {tag}")
+            }
+            (Self::NoMatchingRunner, _) => {
+                format!("Stuck: no runner that may take the job has all of the tags {listed}")
+            }
+            (Self::NoneOnline, _) => {
+                "Stuck: the runners that match the job are paused or offline".into()
             }
         }
     }

@@ -37,7 +37,7 @@ const TEMPLATES: [(&str, &str); 8] = [
 ];
 
 /// Returns the text of a template.
-pub(crate) fn find(name: &str) -> Option<&'static str> {
+pub fn find(name: &str) -> Option<&'static str> {
     TEMPLATES.iter().find(|it| it.0 == name).map(|it| it.1)
 }
 

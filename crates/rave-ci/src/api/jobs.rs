@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use rave_core::job::Status;
 use rave_core::permission::{Access, ReadPipelines, RunPipelines};
+use rave_core::waiting::Reason;
 use rave_http::{Authorized, HttpError, Pagination, Params};
 use serde_json::{Value, json};
 
@@ -101,7 +102,36 @@ pub(crate) async fn show(
     path: PathParams,
 ) -> Result<Response, HttpError> {
     let job = ci.load_job(&access, path.job()?).await?;
-    Ok(Json(shape(&ci, &access, &job).await?).into_response())
+    let mut value = shape(&ci, &access, &job).await?;
+    value["waits_for"] = waits_for(&ci, &access, &job).await?;
+    Ok(Json(value).into_response())
+}
+
+/// Says why a job does not run yet, `null` when it does or has ended. GitLab has nothing like it.
+async fn waits_for(ci: &Ci, access: &Access<ReadPipelines>, job: &Job) -> Result<Value, HttpError> {
+    if job.retried || job.status().is_finished() {
+        return Ok(Value::Null);
+    }
+    let present = ci.pipeline_jobs(access, job.pipeline, false).await?;
+    let Some(reason) = ci.why_waiting(access, job, &present).await? else {
+        return Ok(Value::Null);
+    };
+    let stages = ci.load_pipeline(access, job.pipeline).await?.stages;
+    let stage = |it: usize| stages.get(it).map_or("", String::as_str);
+    let jobs = reason.jobs().iter().map(|it| &present[*it]);
+    let mut value = json!({
+        "reason": reason.label(),
+        "message": reason.sentence(|it| present[it].name.as_str(), stage),
+        "jobs": jobs.map(|it| json!({ "id": it.id.0, "name": it.name, "status": it.status().label() })).collect::<Vec<_>>(),
+    });
+    match &reason {
+        Reason::Stages { stages, .. } => {
+            value["stages"] = stages.iter().map(|it| stage(*it)).collect();
+        }
+        Reason::Until { at } => value["until"] = json!(at.rfc3339()),
+        _ => {}
+    }
+    Ok(value)
 }
 
 /// `GET …/trace`: the log as it is now, with its escape sequences.

@@ -1,11 +1,13 @@
 //! The dialects: the runner protocol, and the API for clients in GitLab's shapes.
 
 mod artifacts;
+mod explain;
 mod job_token;
 mod jobs;
 mod lint;
 mod numbers;
 mod pipelines;
+mod reports;
 mod resource_groups;
 mod runner;
 mod runners;
@@ -84,6 +86,22 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
             "/api/v4/projects/{id}/pipelines/{pipeline}/bridges",
             pipelines::bridges,
         )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/test_report",
+            reports::tests,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/test_report_summary",
+            reports::test_summary,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/findings",
+            reports::findings,
+        )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/coverage_report",
+            reports::coverage,
+        )
         .post(
             "/api/v4/projects/{id}/pipelines/{pipeline}/retry",
             pipelines::retry,
@@ -92,6 +110,15 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
             "/api/v4/projects/{id}/pipelines/{pipeline}/cancel",
             pipelines::cancel,
         )
+        .get(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/explain",
+            explain::explain,
+        )
+        .post(
+            "/api/v4/projects/{id}/pipelines/{pipeline}/replay",
+            explain::replay,
+        )
+        .post("/api/v4/ci/lint", lint::lint_alone)
         .get("/api/v4/projects/{id}/ci/lint", lint::lint_commit)
         .post("/api/v4/projects/{id}/ci/lint", lint::lint_text)
         // Schedules.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rave_core::id::UserId;
+use rave_core::id::{PipelineId, UserId};
 use rave_core::job::Status;
 use rave_core::name::ObjectId;
 use rave_core::permission::{Access, Action, Project, ReadPipelines};
@@ -24,6 +24,7 @@ pub(crate) struct Shaper<'a> {
     users: BTreeMap<UserId, UserSummary>,
     commits: BTreeMap<String, Commit>,
     extras: JobExtras,
+    coverage: BTreeMap<PipelineId, f64>,
 }
 
 impl<'a> Shaper<'a> {
@@ -44,6 +45,7 @@ impl<'a> Shaper<'a> {
             users: ci.directory.users(&users).await?,
             commits: BTreeMap::new(),
             extras: JobExtras::default(),
+            coverage: ci.coverage_of(pipelines).await?,
         })
     }
 
@@ -61,6 +63,7 @@ impl<'a> Shaper<'a> {
             users: ci.directory.users(&users).await?,
             commits: BTreeMap::new(),
             extras: JobExtras::default(),
+            coverage: BTreeMap::new(),
         })
     }
 
@@ -91,6 +94,7 @@ impl<'a> Shaper<'a> {
             users: ci.directory.users(&users).await?,
             commits,
             extras,
+            coverage: BTreeMap::new(),
         })
     }
 
@@ -139,7 +143,7 @@ impl<'a> Shaper<'a> {
             "committed_at": null,
             "duration": pipeline.duration_ms(self.now).map(|it| it / 1000),
             "queued_duration": pipeline.started_at.map(|it| it.since(pipeline.created_at).max(0) / 1000),
-            "coverage": null,
+            "coverage": self.coverage.get(&pipeline.id).map(|it| format!("{it:.2}")),
             "detailed_status": self.detailed_status(pipeline),
             "archived": false,
         });
@@ -243,7 +247,7 @@ impl<'a> Shaper<'a> {
             "name": job.name,
             "ref": pipeline.map(|it| &it.ref_name),
             "tag": pipeline.is_some_and(|it| it.tag),
-            "coverage": null,
+            "coverage": job.coverage,
             "allow_failure": job.allow_failure,
             "created_at": job.created_at.rfc3339(),
             "started_at": time(job.started_at),

@@ -87,6 +87,23 @@ pub(super) async fn play_job(
     ))
 }
 
+/// Lets a delayed job wait for a person.
+pub(super) async fn unschedule_job(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Run,
+    Path(id): Path<String>,
+    page: Page,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    let job = ci.unschedule_job(&access, job_id(&id)?).await?;
+    Ok(back(
+        &page,
+        &access,
+        &headers,
+        &format!("/-/jobs/{}", job.id),
+    ))
+}
+
 /// Erases a job's log and artifacts.
 pub(super) async fn erase_job(
     State(ci): State<Arc<Ci>>,

@@ -3,14 +3,16 @@
 use maud::{Markup, html};
 use rave_core::job::{JobState, Status};
 use rave_core::time::Timestamp;
+use rave_core::waiting::Reason;
 use rave_http::component;
+use rave_http::page::encode_query;
 
 use super::base::{Base, People, short};
 use super::pipeline_view::kind_tag;
-use super::words;
+use super::{report_view, words};
 use crate::model::{Artifact, Job, Pipeline, Runner};
 use crate::service::links::Links;
-use crate::store::resource::Wait;
+use crate::store::report::Report;
 
 /// A job with everything its page shows, the log excepted.
 pub(super) struct JobView {
@@ -21,13 +23,12 @@ pub(super) struct JobView {
     pub(super) siblings: Vec<Job>,
     /// All tries of this job, the oldest first.
     pub(super) tries: Vec<Job>,
-    /// Names of the jobs that have not let it go.
-    pub(super) before: Vec<String>,
-    pub(super) stuck: Option<&'static str>,
     /// The pipeline of a bridge, or why it has none.
     pub(super) links: Links,
-    /// Who has the resource that it waits for.
-    pub(super) resource: Option<Wait>,
+    /// Why it does not run yet.
+    pub(super) waiting: Option<Reason>,
+    /// What its reports came to.
+    pub(super) reports: Vec<Report>,
     pub(super) runner: Option<Runner>,
     pub(super) artifacts: Vec<Artifact>,
     /// Whether artifacts expired or were erased.
@@ -68,6 +69,8 @@ impl JobView {
                 (self.head())
                 (self.side())
                 @match log {
+                    // A bridge runs nothing that could write one.
+                    _ if self.job.bridge => {},
                     Some(log) => (self.log(log)),
                     None => (component::alert("warn", "This log was written in debug mode and may hold secrets: only developers of the project may read it.")),
                 }
@@ -85,7 +88,6 @@ impl JobView {
 
     fn head(&self) -> Markup {
         let job = &self.job;
-        let before: Vec<&str> = self.before.iter().map(String::as_str).collect();
         let newest = self.tries.last().filter(|it| it.id != job.id);
         html! {
             header.ci-head #job-head {
@@ -99,6 +101,7 @@ impl JobView {
                 p.facts {
                     span { "Job " strong { "#" (job.id) } }
                     span { "Pipeline " a href=(self.base.pipeline(job.pipeline)) { "#" (job.pipeline) } }
+                    span { a href={ (self.base.pipeline(job.pipeline)) "/explain?job=" (encode_query(&job.name)) } { "Why?" } }
                     span { "Branch " a.ref href=(self.base.tree(&self.pipeline.ref_name)) { (self.pipeline.ref_name) } }
                     span { "Commit " a.mono href=(self.base.commit(&self.pipeline.sha)) { (short(&self.pipeline.sha)) } " " span.hide-small { (self.commit_title) } }
                     @if let Some(name) = self.people.name(job.user) { span { "By " (name) } }
@@ -106,17 +109,10 @@ impl JobView {
                 @if let JobState::Failed(reason) = job.state {
                     @let (sentence, hint) = words::failure(job, reason);
                     div.alert.bad role="status" { strong { (sentence) "." } " " (hint) }
-                } @else if let Some(waiting) = words::waiting(job, &before, self.stuck) {
-                    div.alert.(if self.stuck.is_some() { "warn" } else { "info" }) role="status" {
-                        (waiting) "."
+                } @else if let Some(waiting) = &self.waiting {
+                    div.alert.(if waiting.is_stuck() { "warn" } else { "info" }) role="status" {
+                        (waiting.sentence(|it| self.siblings[it].name.as_str(), |it| self.pipeline.stages.get(it).map_or("", String::as_str))) "."
                         @if let JobState::Scheduled { at } = job.state { " It starts " (component::time(at)) "." }
-                        @if let Some(wait) = &self.resource {
-                            " Group " strong { (wait.group) }
-                            @match &wait.holder {
-                                Some((holder, name)) => { " is in use by " a href=(self.base.job(*holder)) { (name) " #" (holder) } "." }
-                                None => { " is free: another job's turn may come first." }
-                            }
-                        }
                     }
                 }
                 (self.downstream())
@@ -154,6 +150,7 @@ impl JobView {
         html! {
             @if self.base.may_run {
                 @if job.is_playable() { (self.base.button(&format!("{address}/play"), "Start", "primary", None)) }
+                @if matches!(job.state, JobState::Scheduled { .. }) { (self.base.button(&format!("{address}/unschedule"), "Unschedule", "plain", None)) }
                 @if job.is_retryable() { (self.base.button(&format!("{address}/retry"), "Retry", "primary", None)) }
                 @if job.is_cancelable() { (self.base.button(&format!("{address}/cancel"), "Cancel", "danger", None)) }
                 @if job.is_erasable() { (self.base.button(&format!("{address}/erase"), "Erase", "danger", Some("Erase the log and the artifacts of this job? This cannot be undone."))) }
@@ -162,9 +159,11 @@ impl JobView {
     }
 
     fn side(&self) -> Markup {
+        let job_id = self.job.id;
         html! {
             aside.side #job-side {
                 (self.facts())
+                (report_view::summary(&self.base, job_id, self.job.pipeline, &self.reports))
                 (self.artifact_list())
                 @if self.tries.len() > 1 { (self.try_list()) }
                 (self.sibling_list())
@@ -183,6 +182,7 @@ impl JobView {
                 dt { "Stage" } dd { (job.stage) }
                 @if let Some(runner) = &self.runner { dt { "Runner" } dd { "#" (runner.id) " " (runner.description) } }
                 dt { "Timeout" } dd { (component::duration(job.timeout_ms)) }
+                @if let Some(coverage) = job.coverage { dt { "Coverage" } dd { (words::percent(coverage)) } }
                 @if let Some(code) = job.exit_code { dt { "Exit code" } dd { (code) } }
                 @if !job.tags.is_empty() { dt { "Tags" } dd { @for tag in &job.tags { span.tag { (tag) } " " } } }
                 @if job.trace_bytes > 0 { dt { "Log" } dd { (component::size(job.trace_bytes)) } }

@@ -10,13 +10,11 @@ use futures_util::stream;
 use maud::html;
 use rave_core::id::JobId;
 use rave_core::permission::{Access, ReadPipelines, Role};
-use rave_core::pipeline::waits_for;
 use rave_http::page::Tab;
 use rave_http::{Authorized, HttpError, Page, Pagination, Params};
 
 use super::base::{self, Base};
 use super::job_view::JobView;
-use super::pipeline_view::graph_of;
 use super::{list_view, log_page, queries};
 use crate::error::CiError;
 use crate::model::Job;
@@ -141,24 +139,13 @@ pub(super) async fn load(
         .cloned()
         .collect();
     let siblings: Vec<Job> = all.into_iter().filter(|it| !it.retried).collect();
-    let graph = graph_of(&siblings);
-    let at = siblings.iter().position(|it| it.id == id);
-    let before = at.map(|it| waits_for(&graph, it)).unwrap_or_default();
-    let before = before
-        .into_iter()
-        .map(|it| siblings[it].name.clone())
-        .collect();
     let mut extras = ci.job_extras(access, std::slice::from_ref(&job)).await?;
     let (artifacts_gone, _) = leftovers(ci, id).await?;
     let missing = || HttpError::not_found("Pipeline");
+    let waiting = ci.why_waiting(access, &job, &siblings).await?;
     Ok(JobView {
-        stuck: ci.why_stuck(access, &job).await?.map(|it| it.sentence()),
-        resource: ci
-            .resource_waits(std::slice::from_ref(&job))
-            .await?
-            .into_iter()
-            .next()
-            .flatten(),
+        reports: ci.job_reports(id).await?,
+        waiting,
         runner: job.runner.and_then(|it| extras.runners.remove(&it)),
         artifacts: extras.artifacts.remove(&id).unwrap_or_default(),
         pipeline: extras.pipelines.remove(&job.pipeline).ok_or_else(missing)?,
@@ -168,7 +155,6 @@ pub(super) async fn load(
         links: ci.links(access, std::slice::from_ref(&job)).await?,
         artifacts_gone,
         siblings,
-        before,
         tries,
         base,
         job,

@@ -28,8 +28,10 @@ use super::base::{self, Base};
 use super::job_view::{self, JobView};
 use super::jobs::{self, job_id};
 use super::log_page;
-use super::pipeline_view::PipelineView;
+use super::pipeline_view::{PipelineTab, PipelineView};
 use super::pipelines::{self, Lasting, pipeline_id};
+use super::queries;
+use crate::error::CiError;
 use crate::render::{LogRenderer, Patch, patches};
 use crate::service::Ci;
 
@@ -137,6 +139,8 @@ struct Wake {
 enum Reason {
     /// Something happened on the server.
     Event,
+    /// It is time to look even though nothing happened.
+    Look,
     /// A log grew, perhaps another one.
     Log,
     /// Time passed.
@@ -171,7 +175,7 @@ impl Wake {
         }
         self.ticks += u32::from(reason == Reason::Tick);
         if reason == Reason::Tick && self.ticks.is_multiple_of(TICKS) {
-            return Reason::Event;
+            return Reason::Look;
         }
         reason
     }
@@ -230,7 +234,10 @@ struct LivePipeline {
     access: Access<ReadPipelines>,
     base: Base,
     id: PipelineId,
+    tab: PipelineTab,
     lasting: Lasting,
+    /// What tells whether anything can have changed since the last look.
+    stamp: [i64; 6],
     shown: Shown,
     /// What the page showed before this stream.
     seen: Option<String>,
@@ -255,6 +262,8 @@ pub(super) async fn pipeline(
         seen: last_id(&headers)
             .map(str::to_owned)
             .or_else(|| params.text("seen")),
+        tab: PipelineTab::of_tail(&params.text("tab").unwrap_or_default()),
+        stamp: [0; 6],
         shown: Shown::default(),
         phase: Phase::Look,
         wake,
@@ -275,26 +284,40 @@ impl Stream for LivePipeline {
                 }
                 Phase::Listen => match self.wake.wait().await {
                     Reason::End => return Ok(None),
+                    Reason::Look => {}
+                    // Most of what happens on a busy server happens to other pipelines.
+                    Reason::Event if self.load_stamp().await? == self.stamp => continue,
                     Reason::Event => {}
                     Reason::Log | Reason::Tick => continue,
                 },
                 Phase::Look => {}
             }
-            let (ci, access) = (&self.ci, &self.access);
+            self.stamp = self.load_stamp().await?;
+            let (ci, access, base) = (&self.ci, &self.access, self.base.clone());
             let mut view =
-                pipelines::load(ci, access, self.base.clone(), self.id, &self.lasting).await?;
+                pipelines::load(ci, access, base, self.id, self.tab, &self.lasting).await?;
             let parts = timeless(&mut view);
             let digest = digest(&parts);
             let mut changes = self.shown.update(parts);
             if self.seen.take().is_some_and(|it| it == digest) {
                 changes.clear();
             }
-            let ended = view.pipeline.status.is_finished();
+            let ended = view.pipeline.status.is_finished() && !view.results.unread;
             self.phase = if ended { Phase::End } else { Phase::Listen };
             if !changes.is_empty() {
                 return Ok(Some(batch(&digest, &changes)));
             }
         }
+    }
+}
+
+impl LivePipeline {
+    async fn load_stamp(&self) -> Result<[i64; 6], CiError> {
+        let id = self.id;
+        self.ci
+            .db
+            .read("ci_page_stamp", move |tx| Ok(queries::stamp(tx, id)?))
+            .await
     }
 }
 
@@ -429,7 +452,7 @@ impl Stream for LiveJob {
             }
             match self.wake.wait().await {
                 Reason::End => return Ok(None),
-                Reason::Event => look = true,
+                Reason::Event | Reason::Look => look = true,
                 Reason::Log | Reason::Tick => {}
             }
         }

@@ -5,18 +5,29 @@ mod actions;
 mod artifact_view;
 mod artifacts;
 mod base;
+mod coverage_page;
+mod diagnostic_view;
+mod explain;
+mod explain_view;
+mod family_view;
+mod findings_page;
+mod graph_view;
+mod job_list_view;
 mod job_view;
 mod jobs;
 mod list_view;
+mod lists_page;
 mod live;
 mod log_page;
 mod pipeline_view;
 mod pipelines;
 mod queries;
+mod report_view;
 mod runner_view;
 mod runners;
 #[cfg(test)]
 mod tests;
+mod tests_page;
 mod words;
 
 use std::sync::Arc;
@@ -33,6 +44,22 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
         .get("{project}/-/pipelines/new", pipelines::form)
         .get("{project}/-/pipelines/{pipeline}", pipelines::show)
         .get("{project}/-/pipelines/{pipeline}/live", live::pipeline)
+        .get("{project}/-/pipelines/{pipeline}/builds", pipelines::jobs)
+        .get("{project}/-/pipelines/{pipeline}/needs", pipelines::needs)
+        .get(
+            "{project}/-/pipelines/{pipeline}/test_report",
+            tests_page::show,
+        )
+        .get(
+            "{project}/-/pipelines/{pipeline}/findings",
+            findings_page::show,
+        )
+        .get(
+            "{project}/-/pipelines/{pipeline}/coverage",
+            coverage_page::show,
+        )
+        .get("{project}/-/pipelines/{pipeline}/reports", lists_page::show)
+        .get("{project}/-/pipelines/{pipeline}/explain", explain::show)
         .post(
             "{project}/-/pipelines/{pipeline}/cancel",
             actions::cancel_pipeline,
@@ -48,6 +75,7 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
         .post("{project}/-/jobs/{job}/cancel", actions::cancel_job)
         .post("{project}/-/jobs/{job}/retry", actions::retry_job)
         .post("{project}/-/jobs/{job}/play", actions::play_job)
+        .post("{project}/-/jobs/{job}/unschedule", actions::unschedule_job)
         .post("{project}/-/jobs/{job}/erase", actions::erase_job)
         .get("{project}/-/jobs/{job}/artifacts/browse", artifacts::browse)
         .get(

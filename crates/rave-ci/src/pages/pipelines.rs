@@ -7,10 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::future::join_all;
-use maud::html;
+use maud::{Markup, html};
 use rave_ci_lang::Variable;
 use rave_core::id::PipelineId;
-use rave_core::job::JobState;
 use rave_core::name::{ObjectId, RepoPath};
 use rave_core::permission::{Access, ReadPipelines, RunPipelines};
 use rave_http::page::Tab;
@@ -18,10 +17,10 @@ use rave_http::{Authorized, HttpError, Page, Pagination, Params};
 
 use super::base::{self, Base};
 use super::list_view::{self, NewPipelineForm, PipelineRow};
-use super::pipeline_view::PipelineView;
+use super::pipeline_view::{self, PipelineTab, PipelineView, Results};
 use super::queries;
 use crate::error::CiError;
-use crate::model::{Pipeline, PipelineFilter, Source};
+use crate::model::{Job, Pipeline, PipelineFilter, Source, graph_of};
 use crate::service::Ci;
 use crate::service::create::Wish;
 
@@ -105,22 +104,73 @@ async fn rows(
     Ok(pipelines.into_iter().map(row).collect())
 }
 
-/// Shows a pipeline.
+/// Shows a pipeline: its graph.
 pub(super) async fn show(
     State(ci): State<Arc<Ci>>,
     Authorized(access): Authorized<ReadPipelines>,
     Path(id): Path<String>,
     page: Page,
 ) -> Result<Response, HttpError> {
-    let id = pipeline_id(&id)?;
-    let lasting = load_lasting(&ci, &access, id).await?;
-    let mut view = load(&ci, &access, base::of(&page, &access), id, &lasting).await?;
+    let view = open(&ci, &access, &page, &id, PipelineTab::Graph).await?;
+    let content = view.first_tab();
+    Ok(render(&page, &access, view, &content))
+}
+
+/// Lists the jobs of a pipeline.
+pub(super) async fn jobs(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<ReadPipelines>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Result<Response, HttpError> {
+    let view = open(&ci, &access, &page, &id, PipelineTab::Jobs).await?;
+    let content = view.job_list();
+    Ok(render(&page, &access, view, &content))
+}
+
+/// Lists what the jobs of a pipeline need.
+pub(super) async fn needs(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<ReadPipelines>,
+    Path(id): Path<String>,
+    page: Page,
+) -> Result<Response, HttpError> {
+    let view = open(&ci, &access, &page, &id, PipelineTab::Needs).await?;
+    let content = view.need_list();
+    Ok(render(&page, &access, view, &content))
+}
+
+/// Loads a pipeline for one of its pages.
+pub(super) async fn open(
+    ci: &Ci,
+    access: &Access<ReadPipelines>,
+    page: &Page,
+    id: &str,
+    tab: PipelineTab,
+) -> Result<PipelineView, HttpError> {
+    let id = pipeline_id(id)?;
+    let lasting = load_lasting(ci, access, id).await?;
+    load(ci, access, base::of(page, access), id, tab, &lasting).await
+}
+
+/// Renders one of a pipeline's pages.
+pub(super) fn render(
+    page: &Page,
+    access: &Access<ReadPipelines>,
+    mut view: PipelineView,
+    content: &Markup,
+) -> Response {
     let seen = super::live::seen(&mut view);
-    let live = (!view.pipeline.status.is_finished())
-        .then(|| format!("{}/live?seen={seen}", view.base.pipeline(id)));
+    let goes_on = !view.pipeline.status.is_finished() || view.results.unread;
+    let id = view.pipeline.id;
+    let tab = match view.tab {
+        PipelineTab::Graph => String::new(),
+        tab => format!("tab={}&", tab.tail()),
+    };
+    let live = goes_on.then(|| format!("{}/live?{tab}seen={seen}", view.base.pipeline(id)));
     let title = list_view::pipeline_title(id);
-    let content = view.page(live.as_deref());
-    Ok(page.render(&title, &base::chrome(&access, Tab::Pipelines), &content))
+    let content = view.page(content, live.as_deref());
+    page.render(&title, &base::chrome(access, Tab::Pipelines), &content)
 }
 
 /// What a pipeline's page shows that never changes, and takes the forge to find.
@@ -178,42 +228,59 @@ pub(super) async fn load(
     access: &Access<ReadPipelines>,
     base: Base,
     id: PipelineId,
+    tab: PipelineTab,
     lasting: &Lasting,
 ) -> Result<PipelineView, HttpError> {
     let pipeline = ci.load_pipeline(access, id).await?;
     let all = ci.pipeline_jobs(access, id, true).await?;
-    let (retried, jobs): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.retried);
-    let mut stuck = Vec::with_capacity(jobs.len());
-    let mut asked: Vec<(&[String], bool, Option<&'static str>)> = Vec::new();
-    for job in &jobs {
-        // Jobs with the same tags wait for the same runners.
-        let known = asked
-            .iter()
-            .find(|(tags, protected, _)| *tags == job.tags && *protected == job.protected);
-        let reason = match known {
-            _ if job.state != JobState::Pending => None,
-            Some((_, _, reason)) => *reason,
-            None => {
-                let reason = ci.why_stuck(access, job).await?.map(|it| it.sentence());
-                asked.push((&job.tags, job.protected, reason));
-                reason
-            }
-        };
-        stuck.push(reason);
+    let (replaced, jobs): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.retried);
+    let mut retried: BTreeMap<usize, Vec<Job>> = BTreeMap::new();
+    for job in replaced {
+        retried.entry(job.position).or_default().push(job);
+    }
+    let outside = ci.outside(access, &jobs).await?;
+    let graph = graph_of(&jobs);
+    let mut needed_by = vec![Vec::new(); jobs.len()];
+    for (at, node) in graph.nodes.iter().enumerate() {
+        for need in node.needs.iter().flatten() {
+            needed_by[*need].push(at);
+        }
     }
     let people = base::people(ci, [pipeline.user].into_iter()).await?;
     Ok(PipelineView {
         upstream: ci.upstream_link(access, &pipeline).await?,
         links: ci.links(access, &jobs).await?,
-        base,
-        pipeline,
-        retried,
-        stuck,
-        people,
+        reasons: pipeline_view::reasons(&graph, &outside),
+        results: load_results(ci, &pipeline).await?,
         commit_title: lasting.commit_title.clone(),
         sources: lasting.sources.clone(),
         now: ci.now(),
+        needed_by,
+        pipeline,
+        retried,
+        people,
+        graph,
+        base,
         jobs,
+        tab,
+    })
+}
+
+/// Loads what a pipeline found out, as far as all its pages tell it.
+async fn load_results(ci: &Ci, pipeline: &Pipeline) -> Result<Results, CiError> {
+    let id = pipeline.id;
+    let exposed = ci
+        .db
+        .read("ci_page_exposed", move |tx| {
+            Ok::<_, CiError>(queries::exposed(tx, id)?)
+        })
+        .await?;
+    let coverage = ci.coverage_of(std::slice::from_ref(pipeline)).await?;
+    Ok(Results {
+        reports: ci.pipeline_reports(pipeline).await?,
+        coverage: coverage.get(&id).copied(),
+        unread: ci.has_unread(id).await?,
+        exposed,
     })
 }
 

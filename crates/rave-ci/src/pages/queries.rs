@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rave_ci_lang::JobPlan;
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
 use rave_core::job::{Status, When};
 use rave_core::pipeline::{Graph, Node, Road, stage_status};
 use rave_store::{Error, Row, Tx, params};
 
-use crate::store::{Conditions, corrupt, state_of};
+use super::pipeline_view::Exposed;
+use crate::store::{Conditions, corrupt, json, report, state_of};
 
 /// The stages of a pipeline that have jobs, in order, with their statuses.
 pub(super) type Stages = Vec<(String, Status)>;
@@ -62,6 +64,50 @@ fn node(row: &Row) -> Result<Node, Error> {
         allow_failure: row.bool("allow_failure")?,
         state: state_of(row)?,
     })
+}
+
+/// Returns the artifacts of a pipeline that its file wants shown with it.
+pub(super) fn exposed(tx: &mut Tx<'_>, pipeline: PipelineId) -> Result<Vec<Exposed>, Error> {
+    // Inside a JSON text quotes are escaped, so this finds the member of the plan and nothing else.
+    let sql = "SELECT id, name, plan FROM ci_job WHERE pipeline_id = $1 AND retried = 0
+               AND plan LIKE '%\"expose_as\":\"%' AND EXISTS (
+                   SELECT 1 FROM ci_artifact WHERE ci_artifact.job_id = ci_job.id AND file_type = 'archive')
+               ORDER BY position LIMIT 50";
+    let mut exposed = Vec::new();
+    for row in &tx.query(sql, params![pipeline.0])? {
+        let plan: JobPlan = json(row, "plan")?;
+        let Some(artifacts) = plan.artifacts else {
+            continue;
+        };
+        if let Some(name) = artifacts.expose_as {
+            exposed.push(Exposed {
+                job: JobId(row.int("id")?),
+                job_name: row.text("name")?,
+                name,
+                paths: artifacts.paths,
+            });
+        }
+    }
+    Ok(exposed)
+}
+
+/// Returns what changes whenever a page of the pipeline may show something else, runners excepted.
+pub(super) fn stamp(tx: &mut Tx<'_>, pipeline: PipelineId) -> Result<[i64; 6], Error> {
+    let sql = "SELECT COUNT(*) AS jobs, CAST(COALESCE(SUM(version), 0) AS BIGINT) AS versions,
+                   (SELECT version FROM ci_pipeline WHERE id = $1) AS version,
+                   (SELECT CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM ci_pipeline WHERE upstream_id = $1) AS downstream,
+                   (SELECT COUNT(*) FROM ci_report WHERE pipeline_id = $1) AS reports
+               FROM ci_job WHERE pipeline_id = $1";
+    let row = tx.query_one(sql, params![pipeline.0])?;
+    let unread = report::is_unread(tx, pipeline)? || report::is_unsearched(tx, pipeline)?;
+    Ok([
+        row.int("jobs")?,
+        row.int("versions")?,
+        row.opt_int("version")?.unwrap_or_default(),
+        row.int("downstream")?,
+        row.int("reports")?,
+        i64::from(unread),
+    ])
 }
 
 /// Returns whether a job's artifacts are gone, and whether its log may hold secrets.

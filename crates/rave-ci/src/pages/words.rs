@@ -163,46 +163,6 @@ fn exit_hint(code: i64) -> &'static str {
     }
 }
 
-/// Returns why a job does not run yet. `before` are the names of the jobs that have not let it go, `stuck` says why no
-/// runner takes it.
-pub(super) fn waiting(job: &Job, before: &[&str], stuck: Option<&str>) -> Option<String> {
-    match job.state {
-        JobState::Created if before.is_empty() => Some("Waits for its turn".to_owned()),
-        JobState::Created => Some(format!("Waits for {}", list(before))),
-        JobState::Manual => Some("Waits for somebody to start it".to_owned()),
-        JobState::Scheduled { .. } => Some("Waits for its time".to_owned()),
-        JobState::WaitingForResource => Some("Waits for its resource group".to_owned()),
-        JobState::Triggering => Some("Is about to start another pipeline".to_owned()),
-        JobState::Following { blocked: false } => Some("Waits for another pipeline".to_owned()),
-        JobState::Following { blocked: true } => {
-            Some("Waits for another pipeline, which waits for somebody".to_owned())
-        }
-        // Sentences end where they are shown.
-        JobState::Pending => {
-            let reason = stuck.unwrap_or("Waits for a free runner");
-            Some(reason.trim_end_matches('.').to_owned())
-        }
-        JobState::Assigned { .. } => Some("A runner is about to start it".to_owned()),
-        JobState::Canceling { .. } => Some("Is being stopped".to_owned()),
-        JobState::Running { .. }
-        | JobState::Success
-        | JobState::Failed(_)
-        | JobState::Canceled
-        | JobState::Skipped => None,
-    }
-}
-
-/// Joins names as in `a, b and 3 more`.
-fn list(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [first @ .., last] if first.len() < 4 => format!("{} and {last}", first.join(", ")),
-        [a, b, c, rest @ ..] => format!("{a}, {b}, {c} and {} more", rest.len()),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
-    }
-}
-
 /// Returns what ended without success, in one sentence, for rows of lists.
 pub(super) fn outcome(job: &Job) -> Option<String> {
     match job.state {
@@ -210,6 +170,12 @@ pub(super) fn outcome(job: &Job) -> Option<String> {
         JobState::Skipped => Some("Was skipped because of the jobs before it".to_owned()),
         _ => None,
     }
+}
+
+/// Writes a percentage as people do: `85%`, `85.4%`.
+pub(super) fn percent(value: f64) -> String {
+    let text = format!("{value:.1}");
+    format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 /// Shows how long a job ran or has run so far, nothing before it starts.
@@ -247,19 +213,5 @@ pub(super) fn past(status: Status) -> &'static str {
         Status::Created => "Created",
         Status::Manual => "Waits for a person",
         Status::Scheduled => "Scheduled",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_joined_as_people_write_them() {
-        let check = |names: &[&str], expected| assert_eq!(list(names), expected);
-        check(&["a"], "a");
-        check(&["a", "b"], "a and b");
-        check(&["a", "b", "c", "d"], "a, b, c and d");
-        check(&["a", "b", "c", "d", "e", "f"], "a, b, c and 3 more");
     }
 }

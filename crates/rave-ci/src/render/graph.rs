@@ -1,17 +1,19 @@
 //! Where the jobs of a pipeline stand when they are drawn: stages are columns from left to right, what a job needs is a
 //! curve. The same pipeline always looks the same.
 
+use std::collections::BTreeMap;
+
 /// Width of a job's box.
-pub(crate) const NODE_WIDTH: u32 = 196;
+pub(crate) const NODE_WIDTH: u32 = 224;
 /// Height of a job's box.
-pub(crate) const NODE_HEIGHT: u32 = 40;
+pub(crate) const NODE_HEIGHT: u32 = 46;
 /// Height of the line with the stages' names.
 pub(crate) const HEAD_HEIGHT: u32 = 34;
 const COLUMN_GAP: u32 = 56;
 const ROW_GAP: u32 = 10;
 const MARGIN: u32 = 6;
 /// Curves beyond this number would only be a black area.
-const EDGE_LIMIT: usize = 2000;
+pub(crate) const EDGE_LIMIT: usize = 2000;
 
 /// A job as far as drawing needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,16 +144,20 @@ fn rows(jobs: &[GraphJob], columns: &[usize]) -> Vec<Vec<usize>> {
     }
     let mut row_of = vec![0_usize; jobs.len()];
     for members in &mut rows {
-        let written: Vec<usize> = members.clone();
+        let written: BTreeMap<usize, usize> = members
+            .iter()
+            .enumerate()
+            .map(|(own, job)| (*job, own))
+            .collect();
         // Thousandths of a row, so that the order does not depend on the rounding of fractions.
-        members.sort_by_key(|job| {
+        members.sort_by_cached_key(|job| {
             let needs: Vec<usize> = jobs[*job]
                 .needs
                 .iter()
                 .filter(|it| **it < jobs.len())
                 .map(|it| row_of[*it])
                 .collect();
-            let own = written.iter().position(|it| it == job).unwrap_or(0);
+            let own = written.get(job).copied().unwrap_or(0);
             let sum: usize = needs.iter().sum();
             (
                 (sum * 1000).checked_div(needs.len()).unwrap_or(own * 1000),
@@ -286,7 +292,7 @@ mod tests {
     #[test]
     fn curves_begin_and_end_at_their_jobs() {
         let drawn = layout(&[job(0, &[]), job(1, &[0]), job(2, &[0])]);
-        assert_eq!(drawn.edges[0].path, "M202 54C230 54 230 54 258 54");
+        assert_eq!(drawn.edges[0].path, "M230 57C258 57 258 57 286 57");
         assert_eq!((drawn.edges[1].from, drawn.edges[1].to), (0, 2));
     }
 }

@@ -303,6 +303,14 @@ fn fits_header(bytes: &[u8]) -> bool {
     })
 }
 
+/// Returns a whole line without the header that its runner may have put before it.
+pub(crate) fn without_header(line: &[u8]) -> &[u8] {
+    match line.split_at_checked(HEADER_BYTES) {
+        Some((header, rest)) if fits_header(header) => rest,
+        _ => line,
+    }
+}
+
 /// A line with its number, which links to itself.
 fn numbered(number: u64, html: &str) -> String {
     format!(

@@ -50,6 +50,18 @@ impl Ci {
         self.load_own_job(access, id).await
     }
 
+    /// Lets a delayed job wait for a person instead of its time.
+    #[tracing::instrument(skip_all, name = "unschedule", fields(job.id = job.0))]
+    pub(crate) async fn unschedule_job(
+        &self,
+        access: &Access<RunPipelines>,
+        job: JobId,
+    ) -> Result<Job, CiError> {
+        let job = self.load_own_job(access, job).await?;
+        self.change(&job, JobEvent::Unschedule).await?;
+        self.load_own_job(access, job.id).await
+    }
+
     /// Tries an ended job again. Returns the new try.
     #[tracing::instrument(skip_all, name = "retry", fields(job.id = job.0))]
     pub(crate) async fn retry_job(
@@ -191,7 +203,7 @@ impl Ci {
         self.load_own_pipeline(access, pipeline).await
     }
 
-    /// Deletes a pipeline with its jobs, logs and artifacts. What still runs is stopped.
+    /// Deletes a pipeline and its children with their jobs, logs and artifacts. What still runs is stopped.
     #[tracing::instrument(skip_all, name = "delete_pipeline", fields(pipeline.id = pipeline.0))]
     pub(crate) async fn delete_pipeline(
         &self,
@@ -199,9 +211,13 @@ impl Ci {
         pipeline: PipelineId,
     ) -> Result<(), CiError> {
         self.load_own_pipeline(access, pipeline).await?;
+        let below = self.descendants(pipeline).await?;
         self.db
             .write("ci_delete_pipeline", move |tx| {
-                Ok(store::pipeline::delete(tx, pipeline)?)
+                for id in below.into_iter().rev().chain([pipeline]) {
+                    store::pipeline::delete(tx, id)?;
+                }
+                Ok(())
             })
             .await
     }

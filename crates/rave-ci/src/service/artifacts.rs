@@ -69,7 +69,8 @@ impl Ci {
         };
         let (job, project, version_now) = (held.job, held.project, self.now());
         let default_expiry = millis(self.config.artifact_expiry);
-        self.db
+        let artifact = self
+            .db
             .write("ci_store_artifact", move |tx| {
                 let current =
                     store::job::find_anywhere(tx, job)?.ok_or(CiError::NotFound("Job"))?;
@@ -104,7 +105,9 @@ impl Ci {
                     )),
                 }
             })
-            .await
+            .await?;
+        self.wakes.reports.notify_one();
+        Ok(artifact)
     }
 
     /// Reads a report of variables. One that is none is the job's mistake.

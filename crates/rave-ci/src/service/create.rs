@@ -15,6 +15,7 @@ use rave_store::Tx;
 use serde_json::json;
 
 use super::advance::{self, Action, Applied, Rules};
+use super::origin::Origin;
 use super::plan::{Occasion, Reading};
 use super::settings::Reach;
 use super::{Ci, report};
@@ -265,6 +266,7 @@ impl Ci {
             config: Some(reading.text),
             predefined: reading.predefined,
             variables: occasion.variables,
+            origin: reading.origin.as_ref().and_then(Origin::pack),
             ..Planned::default()
         };
         let verdict = match reading.compiled {
@@ -382,6 +384,9 @@ fn publish(
         }
     };
     store::pipeline::publish(tx, id, status, failure, planned)?;
+    if let Some(origin) = &planned.origin {
+        store::origin::insert(tx, id, origin)?;
+    }
     if let Verdict::Jobs(jobs) = &draft.verdict {
         store::job::insert_all(tx, id, new.project, new.protected, new.user, jobs)?;
     }

@@ -143,7 +143,8 @@ impl Ci {
         Ok(slice)
     }
 
-    /// Moves the log of an ended job into the blob store. Returns whether it is there now.
+    /// Moves the log of an ended job into the blob store, and searches it for the job's coverage. Returns whether it is
+    /// there now.
     pub(crate) async fn archive_log(&self, job: JobId, size: u64) -> Result<bool, CiError> {
         let pieces = stream::unfold(0_u64, |from| async move {
             if from >= size {
@@ -168,9 +169,15 @@ impl Ci {
             }
         });
         let stored = self.blobs.put(pieces.boxed(), u64::MAX).await?;
+        let coverage = self.coverage_in_log(job, &stored.digest, size).await?;
         self.db
             .write("ci_archive_log", move |tx| {
-                Ok(store::trace::put_archived(tx, job, size, &stored.digest)?)
+                let archived = store::trace::put_archived(tx, job, size, &stored.digest)?;
+                if let (true, Some(coverage)) = (archived, coverage) {
+                    store::report::coverage::put(tx, job, coverage)?;
+                    super::findings::tell(tx, job, "coverage")?;
+                }
+                Ok(archived)
             })
             .await
     }

@@ -13,12 +13,15 @@ mod components;
 pub(crate) mod create;
 pub(crate) mod downstream;
 mod elsewhere;
+pub(crate) mod explain;
+pub(crate) mod findings;
 pub(crate) mod follow;
 pub(crate) mod foreign;
 pub(crate) mod identity;
 pub(crate) mod links;
 pub mod local;
 pub(crate) mod log;
+pub(crate) mod origin;
 mod parent_artifacts;
 pub(crate) mod plan;
 pub(crate) mod queue;
@@ -62,6 +65,8 @@ pub(crate) struct Wakes {
     pub(crate) chores: Notify,
     /// A schedule was made or changed.
     pub(crate) schedules: Notify,
+    /// A report was uploaded.
+    pub(crate) reports: Notify,
 }
 
 /// What this part needs of others.

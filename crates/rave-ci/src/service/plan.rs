@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rave_ci_lang::{
-    Compiled, Diagnostic, Diagnostics, EventContext, InputValue, JobPlan, Limits, Plan, SourceFile,
-    Variable,
+    Compiled, Diagnostic, Diagnostics, EventContext, Included, InputValue, JobPlan, Limits,
+    MergedFile, Plan, Recording, SourceFile, Variable,
 };
 use rave_core::id::PipelineId;
 use rave_core::job::{JobState, When};
@@ -14,6 +14,7 @@ use rave_core::pipeline::{Node, Road};
 use rave_core::port::{Commit, ForgeError};
 
 use super::Ci;
+use super::origin::Origin;
 use super::settings::{Reach, hide};
 use crate::config::millis;
 use crate::error::CiError;
@@ -52,6 +53,11 @@ pub(crate) struct Reading {
     pub(crate) text: String,
     pub(crate) predefined: Vec<Variable>,
     pub(crate) compiled: Result<Compiled, Diagnostics>,
+    /// The file with everything merged into it. `None`: it could not be merged.
+    pub(crate) merged: Option<MergedFile>,
+    pub(crate) includes: Vec<Included>,
+    /// What the plan was made from. `None`: no file was read.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Ci {
@@ -109,15 +115,18 @@ impl Ci {
                 .unwrap_or_default(),
         };
         let tree = self.commit_tree(occasion);
-        let (text, mut compiled, failure) = tokio::task::spawn_blocking(move || {
+        let (text, linted, origin, failure) = tokio::task::spawn_blocking(move || {
             let source = SourceFile {
                 path: CONFIG_PATH,
                 text: &text,
             };
-            let compiled = rave_ci_lang::compile(&source, &event, &tree, &Limits::default());
-            (text, compiled, tree.into_failure())
+            let recording = Recording::new(&tree);
+            let linted = rave_ci_lang::lint(&source, &event, &recording, &Limits::default());
+            let origin = Origin::new(&event, recording.into_answers());
+            (text, linted, origin, tree.into_failure())
         })
         .await?;
+        let mut compiled = linted.compiled;
         hide_secrets(&mut compiled, &project_variables);
         match failure {
             Some(error) => Err(error.into()),
@@ -125,6 +134,9 @@ impl Ci {
                 text,
                 predefined,
                 compiled,
+                merged: linted.merged,
+                includes: linted.includes,
+                origin: Some(origin),
             }),
         }
     }
@@ -187,6 +199,9 @@ fn too_large(size: u64, limit: usize) -> Reading {
         text: String::new(),
         predefined: Vec::new(),
         compiled: Err(Diagnostics(vec![error])),
+        merged: None,
+        includes: Vec::new(),
+        origin: None,
     }
 }
 

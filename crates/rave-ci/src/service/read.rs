@@ -7,9 +7,11 @@ use rave_core::id::{JobId, PipelineId, RunnerId};
 use rave_core::job::JobState;
 use rave_core::permission::{Access, ReadPipelines};
 use rave_core::port::{Page, Slice};
+use rave_core::waiting::{Outside, Reason, Waiting};
 
 use super::Ci;
 use crate::error::CiError;
+use crate::model::graph_of;
 use crate::model::{Artifact, Job, Pipeline, PipelineFilter, Runner, RunnerStatus, Stuck};
 use crate::store;
 use crate::store::job::JobFilter;
@@ -168,6 +170,56 @@ impl Ci {
                 Ok(extras)
             })
             .await
+    }
+
+    /// Says why a job of these present ones of its pipeline waits, `None` when it does not.
+    pub(crate) async fn why_waiting(
+        &self,
+        access: &Access<ReadPipelines>,
+        job: &Job,
+        present: &[Job],
+    ) -> Result<Option<Reason>, CiError> {
+        let Some(at) = present.iter().position(|it| it.id == job.id) else {
+            return Ok(None);
+        };
+        let outside = self.outside(access, std::slice::from_ref(job)).await?;
+        let graph = graph_of(present);
+        Ok(outside
+            .first()
+            .and_then(|it| Waiting::new(&graph).reason(at, it)))
+    }
+
+    /// Returns of each job what its pipeline's graph cannot tell about why it waits.
+    pub(crate) async fn outside(
+        &self,
+        access: &Access<ReadPipelines>,
+        jobs: &[Job],
+    ) -> Result<Vec<Outside>, CiError> {
+        let waits = self.resource_waits(jobs).await?;
+        let mut all = Vec::with_capacity(jobs.len());
+        // Jobs with the same tags wait for the same runners.
+        let mut asked: Vec<(&[String], bool, Option<String>)> = Vec::new();
+        for (job, wait) in jobs.iter().zip(waits) {
+            let known = asked
+                .iter()
+                .find(|(tags, protected, _)| *tags == job.tags && *protected == job.protected);
+            let obstacle = match known {
+                _ if job.state != JobState::Pending => None,
+                Some((_, _, obstacle)) => obstacle.clone(),
+                None => {
+                    let stuck = self.why_stuck(access, job).await?;
+                    let obstacle = stuck.map(|it| it.sentence(&job.tags));
+                    asked.push((&job.tags, job.protected, obstacle.clone()));
+                    obstacle
+                }
+            };
+            let holder = |(id, name): (JobId, String)| format!("{name} #{id}");
+            all.push(Outside {
+                obstacle,
+                resource: wait.map(|it| (it.group, it.holder.map(holder))),
+            });
+        }
+        Ok(all)
     }
 
     /// Says why a waiting job gets no runner, `None` when it does not wait or a runner that fits is there.

@@ -24,10 +24,18 @@ impl Ci {
             })
             .await?;
         for chore in &chores {
-            match chore.kind {
-                ChoreKind::Cancel => self.stop(chore.pipeline, Which::All).await?,
-                ChoreKind::Interrupt => self.stop(chore.pipeline, Which::Interruptible).await?,
-                ChoreKind::Redundant => self.cancel_redundant(chore.pipeline).await?,
+            let done = match chore.kind {
+                ChoreKind::Cancel => self.stop(chore.pipeline, Which::All).await,
+                ChoreKind::Interrupt => self.stop(chore.pipeline, Which::Interruptible).await,
+                ChoreKind::Redundant => self.cancel_redundant(chore.pipeline).await,
+            };
+            match done {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                // The others need not wait for what will never be.
+                Err(error) => {
+                    tracing::error!(pipeline.id = chore.pipeline.0, chore = chore.kind.label(), %error, "cannot do a chore");
+                }
             }
             let id = chore.id;
             self.db

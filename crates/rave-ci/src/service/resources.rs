@@ -39,7 +39,7 @@ impl Ci {
                 Ok::<_, CiError>(store::resource::find(tx, project, &name)?)
             })
             .await?;
-        found.ok_or(CiError::NotFound("Resource Group"))
+        found.ok_or(CiError::NotFound(""))
     }
 
     /// Sets the order in which the jobs of a group get its resource.

@@ -6,6 +6,7 @@ use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, Value, params};
 
 use super::{Conditions, corrupt, count, int, label};
+use crate::findings;
 use crate::model::{Artifact, ArtifactFormat, Audience};
 
 const COLUMNS: &str =
@@ -28,8 +29,8 @@ fn of_row(row: &Row) -> Result<Artifact, Error> {
 /// Adds an artifact of a job. Returns whether it was added: one of its type may exist.
 pub(crate) fn insert(tx: &mut Tx<'_>, project: ProjectId, new: &Artifact) -> Result<bool, Error> {
     let sql = "INSERT INTO ci_artifact (job_id, project_id, file_type, file_format, filename, digest, size_bytes, access,
-                   expire_at, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (job_id, file_type) DO NOTHING";
+                   expire_at, created_at, is_read)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (job_id, file_type) DO NOTHING";
     let now = tx.now();
     let params = params![
         new.job.0,
@@ -42,6 +43,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, project: ProjectId, new: &Artifact) -> Res
         new.audience.label(),
         new.expire_at,
         now,
+        !findings::is_read(&new.file_type),
     ];
     Ok(tx.execute(sql, params)? == 1)
 }
@@ -135,8 +137,9 @@ pub(crate) fn keep(tx: &mut Tx<'_>, job: JobId) -> Result<u64, Error> {
     )
 }
 
-/// Deletes a job's artifacts.
+/// Deletes a job's artifacts, and what its reports said.
 pub(crate) fn delete_of_job(tx: &mut Tx<'_>, job: JobId) -> Result<u64, Error> {
+    super::report::delete_of_job(tx, job)?;
     let sql = "UPDATE ci_job SET artifacts_gone = 1
                WHERE id = $1 AND EXISTS (SELECT 1 FROM ci_artifact WHERE job_id = $1 AND file_type = 'archive')";
     tx.execute(sql, params![job.0])?;

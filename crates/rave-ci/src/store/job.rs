@@ -18,7 +18,7 @@ use crate::model::Job;
 
 const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, bridge, interruptible,
     resource_group_id, tags, protected, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
-    created_at, queued_at, started_at, finished_at, trace_bytes, erased_at";
+    created_at, queued_at, started_at, finished_at, trace_bytes, erased_at, coverage";
 
 fn of_row(row: &Row) -> Result<Job, Error> {
     Ok(Job {
@@ -49,6 +49,7 @@ fn of_row(row: &Row) -> Result<Job, Error> {
         finished_at: row.opt_time("finished_at")?,
         trace_bytes: count(row, "trace_bytes")?,
         erased_at: row.opt_time("erased_at")?,
+        coverage: row.opt_float("coverage")?,
     })
 }
 
@@ -676,6 +677,7 @@ pub(crate) fn find_named(
 
 /// Notes that a job's log and artifacts were erased.
 pub(crate) fn put_erased(tx: &mut Tx<'_>, job: JobId) -> Result<(), Error> {
+    super::report::delete_of_job(tx, job)?;
     let sql = "UPDATE ci_job SET erased_at = $2, trace_bytes = 0, trace_crc = 0, trace_digest = NULL, artifacts_gone = 1
                WHERE id = $1";
     let now = tx.now();

@@ -115,6 +115,8 @@ pub(crate) struct Planned {
     pub(crate) variables: Vec<Variable>,
     pub(crate) on_new_commit: Option<OnNewCommit>,
     pub(crate) on_job_failure: Option<OnJobFailure>,
+    /// What the plan was made from, packed. `None`: it is not kept.
+    pub(crate) origin: Option<Vec<u8>>,
 }
 
 /// Lets everyone see the pipeline, as it was planned.
@@ -450,11 +452,13 @@ pub(crate) fn load_job_side(tx: &mut Tx<'_>, id: PipelineId) -> Result<JobSide, 
 
 /// Deletes a pipeline with all its rows. What is left in the blob store is swept later.
 pub(crate) fn delete(tx: &mut Tx<'_>, id: PipelineId) -> Result<(), Error> {
+    super::report::delete_of_pipeline(tx, id)?;
     for sql in [
         "DELETE FROM ci_artifact WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_dotenv WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_follow WHERE pipeline_id = $1 OR job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_chore WHERE pipeline_id = $1",
+        "DELETE FROM ci_plan_origin WHERE pipeline_id = $1",
         "DELETE FROM ci_trace_chunk WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",
         "DELETE FROM ci_job WHERE pipeline_id = $1",
         "UPDATE ci_push SET pipeline_id = NULL WHERE pipeline_id = $1",

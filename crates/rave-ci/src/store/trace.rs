@@ -1,6 +1,7 @@
 //! The logs of jobs: pieces while they arrive, then one object.
 
 use rave_blob::Digest;
+use rave_ci_lang::JobPlan;
 use rave_core::id::{JobId, ProjectId};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Tx, params};
@@ -97,6 +98,15 @@ pub(crate) fn to_archive(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<(JobId, u64)
         .iter()
         .map(|row| Ok((JobId(row.int("id")?), count(row, "size")?)))
         .collect()
+}
+
+/// Returns the pattern that finds a percentage in a job's log, if the file gives one.
+pub(crate) fn coverage_pattern(tx: &mut Tx<'_>, job: JobId) -> Result<Option<String>, Error> {
+    let sql = "SELECT plan FROM ci_job WHERE id = $1";
+    match tx.query_opt(sql, params![job.0])? {
+        Some(row) => Ok(super::json::<JobPlan>(&row, "plan")?.coverage),
+        None => Ok(None),
+    }
 }
 
 /// Puts an object in the place of a log's pieces, unless the log changed from `size` bytes.

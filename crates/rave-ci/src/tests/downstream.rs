@@ -207,6 +207,11 @@ async fn canceling_a_parent_cancels_its_children(place: Place) {
         world.families().await,
         "1 canceled call:success after:canceled / 2 canceled unit:canceled"
     );
+    let gone = world
+        .api("root", "DELETE", "/projects/1/pipelines/1", Value::Null)
+        .await;
+    assert_eq!(gone.status, 204);
+    assert_eq!(world.families().await, "", "children go with their parents");
 }
 
 async fn a_child_out_of_an_artifact(place: Place) {

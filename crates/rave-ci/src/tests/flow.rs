@@ -1,5 +1,7 @@
 //! A pipeline from the first request to its end, and what people do in between.
 
+use rave_core::id::JobId;
+use rave_core::permission::{Principal, ProjectFacts, Role, decide};
 use serde_json::{Value, json};
 
 use super::{Place, World, on_both_engines};
@@ -15,6 +17,7 @@ on_both_engines!(
     manual_delayed_and_retried_jobs,
     exit_codes_allow_failures_and_retries,
     stages_wait_and_needs_do_not,
+    a_delayed_job_waits_for_a_person_or_comes_too_late,
 );
 
 async fn a_pipeline_runs_to_its_end(place: Place) {
@@ -409,4 +412,29 @@ async fn stages_wait_and_needs_do_not(place: Place) {
         (finished, world.events().await.last().unwrap().as_str()),
         (5, "pipeline.finished pipeline/1 success")
     );
+}
+
+async fn a_delayed_job_waits_for_a_person_or_comes_too_late(place: Place) {
+    let file = "a:\n  script: [x]\n  when: delayed\n  start_in: 1 hour\nb:\n  script: [x]\n  when: delayed\n  start_in: 1 hour\n";
+    let world = World::new(place, file).await;
+    world.push(&[]).await;
+    let facts = ProjectFacts {
+        project: world.project(),
+        role: Some(Role::Developer),
+    };
+    let access = decide(&Principal::User(world.user("developer")), facts).unwrap();
+    world.ci.unschedule_job(&access, JobId(1)).await.unwrap();
+    assert_eq!(world.statuses().await, "a:manual b:scheduled");
+    world.clock.advance(2 * 3_600_000 + 1);
+    let mut due = DueJobs::new(world.ci.clone());
+    due.step().await.unwrap();
+    assert_eq!(
+        world.statuses().await,
+        "a:manual b:failed(stale_schedule)",
+        "the server was away for more than an hour after its time"
+    );
+    let played = world
+        .api("developer", "POST", "/projects/1/jobs/1/play", Value::Null)
+        .await;
+    assert_eq!(played.json()["status"], "pending");
 }

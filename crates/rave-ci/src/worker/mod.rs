@@ -7,6 +7,7 @@ pub(crate) mod expiry;
 pub(crate) mod figures;
 pub(crate) mod neighbours;
 pub(crate) mod push;
+pub(crate) mod reports;
 pub(crate) mod resources;
 pub(crate) mod schedules;
 
@@ -24,6 +25,7 @@ pub(crate) async fn run(ci: Arc<Ci>, shutdown: CancellationToken) {
         Box::pin(push::run(ci.clone(), stop())),
         Box::pin(run_worker(due::DueJobs::new(ci.clone()), stop())),
         Box::pin(run_worker(archive::Archive::new(ci.clone()), stop())),
+        Box::pin(run_worker(reports::Reports::new(ci.clone()), stop())),
         Box::pin(run_worker(expiry::Expiry::new(ci.clone()), stop())),
         Box::pin(run_worker(figures::Figures::new(ci.clone()), stop())),
         Box::pin(run_worker(chores::Chores::new(ci.clone()), stop())),

@@ -1,17 +1,53 @@
 //! Pages through the wire: what they show, to whom, and how they follow what happens.
 
 mod live;
+mod results;
 mod world;
 
 use std::io::Write as _;
 
-use rave_core::id::{JobId, RunnerId};
-use rave_core::job::{FailureReason, JobEvent};
+use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
+use rave_core::job::{FailureReason, JobEvent, JobState, When};
+use rave_core::time::Timestamp;
 
 use crate::error::CiError;
-use crate::model::{Artifact, ArtifactFormat, Audience};
+use crate::model::{Artifact, ArtifactFormat, Audience, Job};
 use crate::store;
 use world::{World, target, text};
+
+/// A job that was just made.
+pub(super) fn job(position: usize, stage_index: usize, name: &str) -> Job {
+    Job {
+        id: JobId(i64::try_from(position).unwrap() + 1),
+        pipeline: PipelineId(1),
+        project: ProjectId(1),
+        position,
+        name: name.into(),
+        stage: format!("stage {stage_index}"),
+        stage_index,
+        needs: None,
+        when: When::OnSuccess,
+        bridge: false,
+        interruptible: false,
+        resource_group: None,
+        tags: Vec::new(),
+        protected: false,
+        state: JobState::Created,
+        runner: None,
+        allow_failure: false,
+        exit_code: None,
+        retried: false,
+        user: None,
+        timeout_ms: 1000,
+        created_at: Timestamp(0),
+        queued_at: None,
+        started_at: None,
+        finished_at: None,
+        trace_bytes: 0,
+        erased_at: None,
+        coverage: None,
+    }
+}
 
 const FILE: &str = "stages: [build, test, release]
 build:
