@@ -13,6 +13,7 @@ use super::{report_view, words};
 use crate::model::{Artifact, Job, Pipeline, Runner};
 use crate::service::links::Links;
 use crate::store::report::Report;
+use crate::store::resource::Wait;
 
 /// A job with everything its page shows, the log excepted.
 pub(super) struct JobView {
@@ -27,6 +28,8 @@ pub(super) struct JobView {
     pub(super) links: Links,
     /// Why it does not run yet.
     pub(super) waiting: Option<Reason>,
+    /// Who has the resource that it waits for.
+    pub(super) resource: Option<Wait>,
     /// What its reports came to.
     pub(super) reports: Vec<Report>,
     pub(super) runner: Option<Runner>,
@@ -113,6 +116,9 @@ impl JobView {
                     div.alert.(if waiting.is_stuck() { "warn" } else { "info" }) role="status" {
                         (waiting.sentence(|it| self.siblings[it].name.as_str(), |it| self.pipeline.stages.get(it).map_or("", String::as_str))) "."
                         @if let JobState::Scheduled { at } = job.state { " It starts " (component::time(at)) "." }
+                        @if let Some(Wait { holder: Some((holder, _)), .. }) = &self.resource {
+                            " See job " a href=(self.base.job(*holder)) { "#" (holder) } "."
+                        }
                     }
                 }
                 (self.downstream())

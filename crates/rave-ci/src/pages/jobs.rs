@@ -145,6 +145,12 @@ pub(super) async fn load(
     let waiting = ci.why_waiting(access, &job, &siblings).await?;
     Ok(JobView {
         reports: ci.job_reports(id).await?,
+        resource: ci
+            .resource_waits(std::slice::from_ref(&job))
+            .await?
+            .into_iter()
+            .next()
+            .flatten(),
         waiting,
         runner: job.runner.and_then(|it| extras.runners.remove(&it)),
         artifacts: extras.artifacts.remove(&id).unwrap_or_default(),
