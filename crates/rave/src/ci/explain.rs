@@ -11,9 +11,9 @@ use crate::terminal::{Style, print};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Name of the job; that of a parallel job means all of its copies
+    /// Name of the job; that of a parallel job means all of its copies [default: a verdict on every job of the file]
     #[arg(value_name = "JOB")]
-    job: String,
+    job: Option<String>,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -21,12 +21,15 @@ pub(crate) struct ExplainArgs {
 /// Prints the explanation.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let session = Session::open(&args.plan.place, &args.plan.event)?;
+    let Some(job) = &args.job else {
+        return overview(&session, args.plan.json);
+    };
     let explained = rave_ci_lang::explain(
         &session.source(),
         &session.occasion.context,
         &session.tree,
         &session.limits,
-        &args.job,
+        job,
     );
     let explanation = match explained {
         Ok(explanation) => explanation,
@@ -49,6 +52,41 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     } else {
         print(&painted(&explanation.render(), Style::stdout()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line for every job of the file.
+fn overview(session: &Session, json: bool) -> anyhow::Result<ExitCode> {
+    let verdicts = rave_ci_lang::verdicts(
+        &session.source(),
+        &session.occasion.context,
+        &session.tree,
+        &session.limits,
+    );
+    let verdicts = verdicts.map_err(|it| session.invalid(&it))?;
+    if json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&verdicts)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let style = Style::stdout();
+    let width = verdicts.jobs.iter().map(|it| it.name.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let mut out = format!(
+        "{} on {}: {}\n\n",
+        verdicts.source, verdicts.ref_name, verdicts.workflow.verdict
+    );
+    for job in &verdicts.jobs {
+        let included = match job.included {
+            true => style.green("yes"),
+            false => style.red("no "),
+        };
+        let name = style.bold(&format!("{:width$}", job.name));
+        out += &format!("{name}  {included}  {}\n", job.verdict);
+    }
+    for error in &verdicts.errors {
+        out += &format!("\nno pipeline is made, because {error}\n");
+    }
+    print(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 

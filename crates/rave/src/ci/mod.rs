@@ -11,6 +11,7 @@ mod lint;
 mod list;
 mod occasion;
 mod plan;
+mod plan_cache;
 mod remote;
 mod run;
 mod session;
@@ -50,6 +51,7 @@ Examples:
     #[command(after_help = "Values of secret variables are not shown.
 
 Examples:
+  rave ci explain                every job of the file, and whether the event gets it
   rave ci explain test
   rave ci explain deploy --event tag --ref v1.2
   rave ci explain 'build: [linux]' --changes src/main.rs --json")]

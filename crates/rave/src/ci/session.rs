@@ -3,17 +3,23 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rave_ci_lang::{Compiled, Diagnostic, Diagnostics, Limits, Linted, SourceFile, Tree as _};
+use rave_ci_lang::{
+    Compiled, Diagnostic, Diagnostics, Limits, Linted, Recording, SourceFile, Tree as _,
+};
 
 use super::arguments::{EventArgs, PlaceArgs};
 use super::env_file;
 use super::git::{Git, remote_project};
 use super::occasion::{Local, Occasion};
+use super::plan_cache::Slot;
 use super::remote::{Fetcher, cache_directory};
 use super::tree::{Changes, WorkingTree};
 use crate::failure::hinted;
 
 const FILE: &str = ".gitlab-ci.yml";
+/// The author's own machine bears more than a server that everyone pushes to.
+const JOBS: usize = 10_000;
+const NODES: usize = 5_000_000;
 
 /// A project on this machine and an event.
 #[derive(Debug)]
@@ -27,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) occasion: Occasion,
     pub(crate) tree: WorkingTree,
     pub(crate) limits: Limits,
+    /// Where plans are kept. `None`: they are not.
+    plans: Option<PathBuf>,
 }
 
 impl Session {
@@ -78,7 +86,14 @@ impl Session {
             text,
             occasion,
             tree,
-            limits: Limits::default(),
+            limits: Limits {
+                jobs: JOBS,
+                nodes: NODES,
+                ..Limits::default()
+            },
+            plans: cache_directory()
+                .filter(|_| !place.no_cache)
+                .map(|it| it.join("plans")),
         })
     }
 
@@ -89,14 +104,26 @@ impl Session {
         }
     }
 
-    /// Compiles the file for the event.
+    /// Compiles the file for the event, unless nothing has changed since it was compiled the last time.
     pub(crate) fn compile(&self) -> Result<Compiled, Diagnostics> {
-        rave_ci_lang::compile(
-            &self.source(),
-            &self.occasion.context,
-            &self.tree,
-            &self.limits,
-        )
+        let (source, context) = (self.source(), &self.occasion.context);
+        let slot = self
+            .plans
+            .as_ref()
+            .and_then(|it| Slot::new(it, &source, context));
+        if let Some(known) = slot.as_ref().and_then(|it| it.load(&self.tree)) {
+            return Ok(known);
+        }
+        let recording = Recording::new(&self.tree);
+        let compiled = rave_ci_lang::compile(&source, context, &recording, &self.limits)?;
+        if let Some(slot) = slot {
+            let answers = recording.into_answers();
+            // An included file may ask for what is never the same.
+            if !answers.mention("CI_PIPELINE_CREATED_AT") {
+                slot.store(answers.fingerprints(), &compiled);
+            }
+        }
+        Ok(compiled)
     }
 
     /// Compiles the file, and also returns it merged.

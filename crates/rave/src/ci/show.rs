@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rave_ci_lang::MergedFile;
 use serde_json::json;
 
 use super::{PlanArgs, Session};
@@ -11,10 +12,11 @@ use crate::terminal::print;
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let session = Session::open(&args.place, &args.event)?;
     let linted = session.lint();
+    let merged = linted.merged.as_ref().map(MergedFile::to_yaml);
     if args.json {
-        let answer = json!({ "merged_yaml": linted.merged_yaml, "includes": linted.includes });
+        let answer = json!({ "merged_yaml": merged, "includes": linted.includes });
         print(&format!("{answer:#}\n"))?;
-    } else if let Some(merged) = &linted.merged_yaml {
+    } else if let Some(merged) = &merged {
         print(merged)?;
     }
     match linted.compiled {

@@ -190,6 +190,10 @@ impl Tree for WorkingTree {
         }
     }
 
+    fn template(&self, name: &str) -> Option<String> {
+        rave_ci::find_template(name).map(str::to_owned)
+    }
+
     fn prefetch(&self, urls: &[RemoteFile]) {
         self.fetcher.prefetch(urls);
     }

@@ -1,0 +1,182 @@
+//! Plans of files that have not changed since the last time, so that asking twice costs little.
+//!
+//! What went into a plan is the text, the event and what the tree answered; all of it has to be the same again.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rave_ci_lang::{Compiled, EventContext, Fingerprints, SourceFile, Tree, Variable};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::remote::write;
+use crate::wiring::VERSION;
+
+/// Plans that are kept, and the largest of them.
+const ENTRIES: usize = 64;
+const ENTRY_BYTES: usize = 16 << 20;
+/// The one variable that is never the same.
+const NEVER_THE_SAME: &str = "CI_PIPELINE_CREATED_AT";
+
+/// A place for one plan.
+#[derive(Debug)]
+pub(crate) struct Slot(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    fingerprints: Fingerprints,
+    compiled: Compiled,
+}
+
+impl Slot {
+    /// Returns the place of a file and event below a directory. `None`: such a plan is not kept.
+    pub(crate) fn new(
+        directory: &Path,
+        source: &SourceFile<'_>,
+        event: &EventContext,
+    ) -> Option<Self> {
+        if source.text.contains(NEVER_THE_SAME) {
+            return None;
+        }
+        let mut hasher = Sha256::new();
+        let mut add = |text: &str| {
+            hasher.update(text.len().to_le_bytes());
+            hasher.update(text);
+        };
+        add(VERSION);
+        add(&program()?);
+        add(source.path);
+        add(source.text);
+        for text in [
+            &event.source,
+            &event.ref_name,
+            &event.project_path,
+            &event.server_fqdn,
+        ] {
+            add(text);
+        }
+        add(&format!("{} {}", event.tag, event.child));
+        add(&serde_json::to_string(&event.inputs).ok()?);
+        let lasting = |it: &&Variable| it.key != NEVER_THE_SAME;
+        for list in [
+            &event.predefined,
+            &event.project_variables,
+            &event.pipeline_variables,
+        ] {
+            let list: Vec<&Variable> = list.iter().filter(lasting).collect();
+            // Only the digest is kept, so the values may be part of it.
+            add(&serde_json::to_string(&list).ok()?);
+        }
+        Some(Self(directory.join(hex::encode(hasher.finalize()))))
+    }
+
+    /// Returns the plan if the tree still answers as it did then.
+    pub(crate) fn load(&self, tree: &dyn Tree) -> Option<Compiled> {
+        let bytes = std::fs::read(&self.0).ok()?;
+        let entry: Entry = serde_json::from_slice(&bytes).ok()?;
+        entry.fingerprints.hold(tree).then_some(entry.compiled)
+    }
+
+    /// Keeps a plan. That this fails is no reason to stop.
+    pub(crate) fn store(&self, fingerprints: Fingerprints, compiled: &Compiled) {
+        let entry = Entry {
+            fingerprints,
+            compiled: compiled.clone(),
+        };
+        let bytes = serde_json::to_vec(&entry).unwrap_or_default();
+        if bytes.is_empty() || bytes.len() > ENTRY_BYTES || write(&self.0, &bytes).is_err() {
+            return;
+        }
+        if let Some(directory) = self.0.parent() {
+            trim(directory);
+        }
+    }
+}
+
+/// Tells this build of the program from others.
+fn program() -> Option<String> {
+    let metadata = std::fs::metadata(std::env::current_exe().ok()?).ok()?;
+    Some(format!(
+        "{:?} {}",
+        metadata.modified().ok()?,
+        metadata.len()
+    ))
+}
+
+/// Deletes the oldest plans beyond the number that is kept.
+fn trim(directory: &Path) {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut aged: Vec<(SystemTime, PathBuf)> = entries
+        .filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())))
+        .collect();
+    if aged.len() > ENTRIES {
+        aged.sort_unstable();
+        for (_, path) in &aged[..aged.len() - ENTRIES] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rave_ci_lang::{Limits, Recording};
+
+    struct Files(&'static str);
+
+    impl Tree for Files {
+        fn read(&self, _: &str) -> Option<String> {
+            Some(self.0.to_owned())
+        }
+        fn files(&self) -> Vec<String> {
+            Vec::new()
+        }
+        fn changed(&self) -> Option<Vec<String>> {
+            None
+        }
+    }
+
+    fn source(text: &str) -> SourceFile<'_> {
+        SourceFile {
+            path: ".gitlab-ci.yml",
+            text,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_used_again_while_nothing_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let event = EventContext {
+            source: "push".to_owned(),
+            ref_name: "main".to_owned(),
+            predefined: vec![Variable::public("CI_COMMIT_BRANCH", "main")],
+            ..EventContext::default()
+        };
+        let text = "include: a.yml\njob: {script: x}\n";
+        let tree = Files("other: {script: x}\n");
+        let slot = Slot::new(directory.path(), &source(text), &event).unwrap();
+        assert!(slot.load(&tree).is_none());
+        let recording = Recording::new(&tree);
+        let compiled =
+            rave_ci_lang::compile(&source(text), &event, &recording, &Limits::default()).unwrap();
+        slot.store(recording.into_answers().fingerprints(), &compiled);
+        assert_eq!(slot.load(&tree), Some(compiled));
+        assert!(slot.load(&Files("changed: {script: x}\n")).is_none());
+        let later = EventContext {
+            predefined: vec![Variable::public("CI_COMMIT_BRANCH", "topic")],
+            ..event.clone()
+        };
+        let other = Slot::new(directory.path(), &source(text), &later).unwrap();
+        assert!(other.load(&tree).is_none());
+        let dated = "job: {script: x, rules: [{if: $CI_PIPELINE_CREATED_AT}]}";
+        assert!(Slot::new(directory.path(), &source(dated), &event).is_none());
+        for number in 0..ENTRIES + 5 {
+            std::fs::write(directory.path().join(format!("f{number}")), "").unwrap();
+        }
+        trim(directory.path());
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            ENTRIES
+        );
+    }
+}
