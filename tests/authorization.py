@@ -107,6 +107,8 @@ _ROUTES = [
         """
         GET /-/admin/users
         GET /-/admin/runners
+        GET /-/admin/ci_cd
+        GET /-/admin/ci_cd/variables/{key}
     """,
     ),
     (
@@ -116,6 +118,9 @@ _ROUTES = [
         POST /-/admin/users/{id}/block
         POST /-/admin/users/{id}/invite
         POST /-/admin/users/{id}/unblock
+        POST /-/admin/ci_cd/variables
+        POST /-/admin/ci_cd/variables/{key}
+        POST /-/admin/ci_cd/variables/{key}/delete
         POST /-/admin/runners
         POST /-/admin/runners/{runner}/delete
         POST /-/admin/runners/{runner}/pause
@@ -189,6 +194,21 @@ _ROUTES = [
     """,
     ),
     # Groups' pages.
+    (
+        "login hidden 403 403 yes",
+        """
+        GET /-/groups/{id}/settings/ci_cd
+        GET /-/groups/{id}/settings/ci_cd/variables/{key}
+        """,
+    ),
+    (
+        "401 hidden 403 403 yes",
+        """
+        POST /-/groups/{id}/settings/ci_cd/variables
+        POST /-/groups/{id}/settings/ci_cd/variables/{key}
+        POST /-/groups/{id}/settings/ci_cd/variables/{key}/delete
+        """,
+    ),
     (
         "login hidden yes yes yes",
         """
@@ -303,6 +323,8 @@ _ROUTES = [
         GET {project}/-/jobs/{job}/artifacts/file/{*path}
         GET {project}/-/jobs/{job}/live
         GET {project}/-/jobs/{job}/raw
+        GET {project}/-/badges/{*rest}
+        GET {project}/-/pipeline_schedules
         GET {project}/-/pipelines
         GET {project}/-/pipelines/{pipeline}
         GET {project}/-/pipelines/{pipeline}/explain
@@ -329,6 +351,13 @@ _ROUTES = [
         GET {project}
         """,
     ),
+    # A schedule is changed by its owner, who here is a maintainer.
+    (
+        "login hidden 403 yes yes",
+        """
+        GET {project}/-/pipeline_schedules/{schedule}/edit
+    """,
+    ),
     # Projects: who may write.
     (
         "401 absent 403 yes yes",
@@ -340,6 +369,9 @@ _ROUTES = [
         "login hidden 403 yes yes",
         """
         GET {project}/-/settings
+        GET {project}/-/settings/ci_cd
+        GET {project}/-/settings/ci_cd/variables/{key}
+        GET {project}/-/pipeline_schedules/new
         GET {project}/-/pipelines/new
     """,
     ),
@@ -350,6 +382,16 @@ _ROUTES = [
         POST {project}/-/branches
         POST {project}/-/branches/delete
         POST {project}/-/settings
+        POST {project}/-/settings/ci_cd/triggers
+        POST {project}/-/settings/ci_cd/triggers/{trigger}/delete
+        POST {project}/-/settings/ci_cd/variables
+        POST {project}/-/settings/ci_cd/variables/{key}
+        POST {project}/-/settings/ci_cd/variables/{key}/delete
+        POST {project}/-/pipeline_schedules
+        POST {project}/-/pipeline_schedules/{schedule}
+        POST {project}/-/pipeline_schedules/{schedule}/delete
+        POST {project}/-/pipeline_schedules/{schedule}/play
+        POST {project}/-/pipeline_schedules/{schedule}/take_ownership
         POST {project}/-/settings/archive
         POST {project}/-/settings/protected_branches
         POST {project}/-/settings/protected_branches/remove

@@ -170,6 +170,8 @@ def value_of(name: str, before: str, path: str, values: dict[str, str]) -> str:
             return "app.css"
         case "token":
             return "rvc-none"
+        case "rest" if "badges" in path:
+            return "main/pipeline.svg"
         case "rest" | "path" if "browse" in path:
             return values["artifact"].split("/")[0]
         case "rest" | "path" | "file" | "file_path" if "artifacts" in path:

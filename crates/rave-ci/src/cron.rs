@@ -158,6 +158,16 @@ pub(crate) fn zone(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
 }
 
+/// Returns the names of all time zones, sorted.
+pub(crate) fn zone_names() -> Vec<String> {
+    let mut names: Vec<String> = TimeZoneDatabase::bundled()
+        .available()
+        .map(|it| it.to_string())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
 fn weekday(day: Weekday) -> i8 {
     day.to_sunday_zero_offset()
 }

@@ -218,6 +218,7 @@ impl Page {
                             @if user.admin {
                                 a href=(self.href("/-/admin/users")) { "Users" }
                                 a href=(self.href("/-/admin/runners")) { "Runners" }
+                                a href=(self.href("/-/admin/ci_cd")) { "Variables" }
                             }
                             form method="post" action=(self.href("/-/logout")) { button { "Sign out" } }
                         }

@@ -172,6 +172,10 @@ fn content(
     html! {
         div.head {
             h1 { "Members of " a href=(page.href(&format!("/{}", access.namespace.path))) { (access.namespace.path) } }
+            @if owned {
+                span.spring {}
+                a.button href=(page.href(&format!("/-/groups/{}/settings/ci_cd", access.namespace.id))) { "CI/CD settings" }
+            }
         }
         (refused(error))
         @if direct.is_empty() {

@@ -1,63 +1,16 @@
 //! Variables of projects, groups and the instance: one set of handlers at three addresses.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
-use rave_core::permission::{ManageProject, Principal, Scope};
-use rave_core::port::GroupRef;
 use rave_core::secret::Secret;
-use rave_http::address::Dialect;
-use rave_http::{Authorized, Caller, HttpError, Pagination, Params, SignedIn};
+use rave_http::{HttpError, Pagination, Params};
 use serde_json::{Value, json};
 
 use super::State;
 use super::numbers::PathParams;
-use crate::service::Ci;
 use crate::service::settings::{Keeper, SettingChange};
 use crate::setting::{EVERYWHERE, Owner, Setting};
-
-/// The owner that the address names, if the caller may change its variables.
-impl FromRequestParts<Arc<Ci>> for Keeper {
-    type Rejection = HttpError;
-
-    async fn from_request_parts(parts: &mut Parts, ci: &Arc<Ci>) -> Result<Self, HttpError> {
-        let path = parts.uri.path().to_owned();
-        let page = parts.extensions.get() == Some(&Dialect::Page);
-        if path.starts_with("/api/v4/projects/") || path.starts_with("/~project/") {
-            let Authorized(access) =
-                Authorized::<ManageProject>::from_request_parts(parts, ci).await?;
-            return Ok(Self::of_project(&access));
-        }
-        let user = SignedIn::from_request_parts(parts, ci).await?;
-        user.need_scope(&[Scope::Api])?;
-        if path.starts_with("/api/v4/groups/") || path.starts_with("/-/groups/") {
-            let group = PathParams::from_request_parts(parts, ci).await?;
-            let Ok(Caller(principal)) = Caller::from_request_parts(parts, ci).await;
-            return of_group(ci, &principal, group.text("id")).await;
-        }
-        Self::of_instance(&user.0).ok_or_else(|| {
-            if page {
-                // As for all of an administrator's pages: others need not know that they exist.
-                HttpError::not_found("Page")
-            } else {
-                HttpError::forbidden("only administrators change the instance's variables")
-            }
-        })
-    }
-}
-
-async fn of_group(ci: &Ci, principal: &Principal, text: &str) -> Result<Keeper, HttpError> {
-    let missing = || HttpError::not_found("Group");
-    let at = GroupRef::parse(text).ok_or_else(missing)?;
-    let facts = ci.directory.find_group(principal, &at).await?;
-    let facts = facts.ok_or_else(missing)?;
-    Keeper::of_group(&facts)
-        .ok_or_else(|| HttpError::forbidden("only an owner of the group may do this"))
-}
 
 /// `GET …/variables`.
 pub(crate) async fn list(

@@ -1,4 +1,4 @@
-//! How the lists of pipelines and jobs look, and the form that starts a pipeline.
+//! How the lists of pipelines and jobs look.
 
 use maud::{Markup, html};
 use rave_core::id::PipelineId;
@@ -47,6 +47,7 @@ pub(super) fn pipelines(
         div.head {
             h1 { "Pipelines" }
             span.spring {}
+            a.button href={ (base.href) "/-/pipeline_schedules" } { "Schedules" }
             @if base.may_run { a.button.primary href={ (base.pipelines()) "/new" } { "Run pipeline" } }
         }
         @if let Some(name) = filter {
@@ -152,50 +153,6 @@ fn job_row(base: &Base, job: &Job, people: &People, now: Timestamp) -> Markup {
                 span.muted { (component::time(job.finished_at.or(job.started_at).unwrap_or(job.created_at))) }
             }
             @if base.may_run { (job_button(base, job)) }
-        }
-    }
-}
-
-/// What somebody wrote into the form.
-#[derive(Clone, Debug, Default)]
-pub(super) struct NewPipelineForm {
-    pub(super) reference: String,
-    pub(super) variables: Vec<(String, String)>,
-    /// Why it was not accepted.
-    pub(super) problems: Vec<String>,
-}
-
-/// How many variables the form has room for.
-pub(super) const VARIABLE_ROWS: usize = 6;
-
-/// The form that starts a pipeline.
-pub(super) fn new_pipeline(base: &Base, form: &NewPipelineForm) -> Markup {
-    let shown = (form.variables.len() + 2)
-        .min(VARIABLE_ROWS)
-        .max(form.variables.len());
-    html! {
-        h1 { "Run pipeline" }
-        @for problem in &form.problems { (component::alert("bad", problem)) }
-        form.stack method="post" action=(base.pipelines()) {
-            label {
-                "Branch or tag"
-                input name="ref" value=(form.reference) required autofocus autocomplete="off" spellcheck="false";
-            }
-            fieldset.variables {
-                legend { "Variables" }
-                p.help { "They override those of the file. Leave the rest empty." }
-                @for at in 0..shown {
-                    @let (key, value) = form.variables.get(at).map_or(("", ""), |(key, value)| (key, value));
-                    div.pair {
-                        input name="variables_key[]" value=(key) placeholder="Name" aria-label={ "Name of variable " (at + 1) } autocomplete="off" spellcheck="false";
-                        input name="variables_value[]" value=(value) placeholder="Value" aria-label={ "Value of variable " (at + 1) } autocomplete="off" spellcheck="false";
-                    }
-                }
-            }
-            div.row {
-                button.primary type="submit" { "Run pipeline" }
-                a.button href=(base.pipelines()) { "Back" }
-            }
         }
     }
 }

@@ -4,6 +4,8 @@
 mod actions;
 mod artifact_view;
 mod artifacts;
+mod badge_view;
+mod badges;
 mod base;
 mod coverage_page;
 mod diagnostic_view;
@@ -23,11 +25,18 @@ mod pipeline_view;
 mod pipelines;
 mod queries;
 mod report_view;
+mod run;
+mod run_view;
 mod runner_view;
 mod runners;
+mod schedule_view;
+mod schedules;
+mod settings;
+mod settings_view;
 #[cfg(test)]
 mod tests;
 mod tests_page;
+mod variable_rows;
 mod words;
 
 use std::sync::Arc;
@@ -40,8 +49,8 @@ use crate::service::Ci;
 pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
     Routes::new()
         .get("{project}/-/pipelines", pipelines::list)
-        .post("{project}/-/pipelines", pipelines::create)
-        .get("{project}/-/pipelines/new", pipelines::form)
+        .post("{project}/-/pipelines", run::create)
+        .get("{project}/-/pipelines/new", run::show)
         .get("{project}/-/pipelines/{pipeline}", pipelines::show)
         .get("{project}/-/pipelines/{pipeline}/live", live::pipeline)
         .get("{project}/-/pipelines/{pipeline}/builds", pipelines::jobs)
@@ -68,6 +77,30 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
             "{project}/-/pipelines/{pipeline}/retry",
             actions::retry_pipeline,
         )
+        .get("{project}/-/badges/{*rest}", badges::show)
+        .get("{project}/-/pipeline_schedules", schedules::list)
+        .post("{project}/-/pipeline_schedules", schedules::create)
+        .get("{project}/-/pipeline_schedules/new", schedules::new)
+        .get(
+            "{project}/-/pipeline_schedules/{schedule}/edit",
+            schedules::edit,
+        )
+        .post(
+            "{project}/-/pipeline_schedules/{schedule}",
+            schedules::update,
+        )
+        .post(
+            "{project}/-/pipeline_schedules/{schedule}/play",
+            schedules::play,
+        )
+        .post(
+            "{project}/-/pipeline_schedules/{schedule}/take_ownership",
+            schedules::take_ownership,
+        )
+        .post(
+            "{project}/-/pipeline_schedules/{schedule}/delete",
+            schedules::delete,
+        )
         .get("{project}/-/jobs", jobs::list)
         .get("{project}/-/jobs/{job}", jobs::show)
         .get("{project}/-/jobs/{job}/live", live::job)
@@ -90,6 +123,44 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
             "{project}/-/jobs/{job}/artifacts/download",
             artifacts::download,
         )
+        .get("{project}/-/settings/ci_cd", settings::show)
+        .post("{project}/-/settings/ci_cd/variables", settings::create)
+        .get("{project}/-/settings/ci_cd/variables/{key}", settings::edit)
+        .post(
+            "{project}/-/settings/ci_cd/variables/{key}",
+            settings::update,
+        )
+        .post(
+            "{project}/-/settings/ci_cd/variables/{key}/delete",
+            settings::delete,
+        )
+        .post(
+            "{project}/-/settings/ci_cd/triggers",
+            settings::create_trigger,
+        )
+        .post(
+            "{project}/-/settings/ci_cd/triggers/{trigger}/delete",
+            settings::delete_trigger,
+        )
+        .get("/-/groups/{id}/settings/ci_cd", settings::show)
+        .post("/-/groups/{id}/settings/ci_cd/variables", settings::create)
+        .get(
+            "/-/groups/{id}/settings/ci_cd/variables/{key}",
+            settings::edit,
+        )
+        .post(
+            "/-/groups/{id}/settings/ci_cd/variables/{key}",
+            settings::update,
+        )
+        .post(
+            "/-/groups/{id}/settings/ci_cd/variables/{key}/delete",
+            settings::delete,
+        )
+        .get("/-/admin/ci_cd", settings::show)
+        .post("/-/admin/ci_cd/variables", settings::create)
+        .get("/-/admin/ci_cd/variables/{key}", settings::edit)
+        .post("/-/admin/ci_cd/variables/{key}", settings::update)
+        .post("/-/admin/ci_cd/variables/{key}/delete", settings::delete)
         .get("/-/admin/runners", runners::list)
         .post("/-/admin/runners", runners::create)
         .post("/-/admin/runners/{runner}/pause", runners::pause)

@@ -1,28 +1,25 @@
-//! The pages of pipelines: the list, one pipeline, and the form that starts one.
+//! The pages of pipelines: the list, and one pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use futures_util::future::join_all;
 use maud::{Markup, html};
-use rave_ci_lang::Variable;
 use rave_core::id::PipelineId;
 use rave_core::name::{ObjectId, RepoPath};
-use rave_core::permission::{Access, ReadPipelines, RunPipelines};
+use rave_core::permission::{Access, ReadPipelines};
 use rave_http::page::Tab;
 use rave_http::{Authorized, HttpError, Page, Pagination, Params};
 
 use super::base::{self, Base};
-use super::list_view::{self, NewPipelineForm, PipelineRow};
+use super::list_view::{self, PipelineRow};
 use super::pipeline_view::{self, PipelineTab, PipelineView, Results};
 use super::queries;
 use crate::error::CiError;
-use crate::model::{Job, Pipeline, PipelineFilter, Source, graph_of};
+use crate::model::{Job, Pipeline, PipelineFilter, graph_of};
 use crate::service::Ci;
-use crate::service::create::Wish;
 
 /// The file that pipelines are made from.
 const CONFIG_FILE: &str = ".gitlab-ci.yml";
@@ -282,119 +279,4 @@ async fn load_results(ci: &Ci, pipeline: &Pipeline) -> Result<Results, CiError> 
         unread: ci.has_unread(id).await?,
         exposed,
     })
-}
-
-/// Shows the form that starts a pipeline.
-pub(super) async fn form(
-    Authorized(access): Authorized<RunPipelines>,
-    page: Page,
-    mut params: Params,
-) -> Response {
-    let reference = params.text("ref").filter(|it| !it.is_empty());
-    let form = NewPipelineForm {
-        reference: reference.unwrap_or_else(|| access.project().default_branch.clone()),
-        ..NewPipelineForm::default()
-    };
-    render_form(&access, &page, &form, StatusCode::OK)
-}
-
-fn render_form(
-    access: &Access<RunPipelines>,
-    page: &Page,
-    form: &NewPipelineForm,
-    status: StatusCode,
-) -> Response {
-    let base = Base {
-        root: page.href(""),
-        href: page.project_href(access.project(), ""),
-        may_run: true,
-    };
-    let content = list_view::new_pipeline(&base, form);
-    page.render_status(
-        status,
-        "Run pipeline",
-        &base::chrome(access, Tab::Pipelines),
-        &content,
-    )
-}
-
-/// Starts a pipeline.
-pub(super) async fn create(
-    State(ci): State<Arc<Ci>>,
-    Authorized(access): Authorized<RunPipelines>,
-    page: Page,
-    mut params: Params,
-) -> Result<Response, HttpError> {
-    let mut form = NewPipelineForm {
-        reference: params.need_text("ref").trim().to_owned(),
-        ..NewPipelineForm::default()
-    };
-    let (keys, values) = (
-        texts(&params, "variables_key"),
-        texts(&params, "variables_value"),
-    );
-    let pairs = keys
-        .into_iter()
-        .zip(values)
-        .map(|(key, value)| (key.trim().to_owned(), value));
-    form.variables = pairs
-        .filter(|(key, value)| !key.is_empty() || !value.is_empty())
-        .collect();
-    form.problems = problems(&params, &form);
-    if form.problems.is_empty() {
-        let variable = |(key, value): &(String, String)| Variable {
-            key: key.clone(),
-            value: value.clone(),
-            ..Variable::default()
-        };
-        let variables = form.variables.iter().map(variable).collect();
-        let wish = Wish {
-            variables,
-            ..Wish::new(form.reference.clone(), Source::Web)
-        };
-        match ci.create_pipeline(&access, wish).await {
-            Ok(made) => {
-                let target =
-                    page.project_href(access.project(), &format!("/-/pipelines/{}", made.id));
-                return Ok(Redirect::to(&target).into_response());
-            }
-            Err(CiError::NoPipeline(reasons)) => form.problems = reasons,
-            Err(CiError::Invalid(reason)) => form.problems = vec![reason],
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(render_form(
-        &access,
-        &page,
-        &form,
-        StatusCode::UNPROCESSABLE_ENTITY,
-    ))
-}
-
-/// Returns a list of fields as they were written, empty ones included, so that names and values stay in pairs.
-fn texts(params: &Params, name: &str) -> Vec<String> {
-    let items = params.value(name).and_then(|it| it.as_array());
-    let text = |it: &serde_json::Value| it.as_str().unwrap_or_default().to_owned();
-    items
-        .map(|it| it.iter().map(text).collect())
-        .unwrap_or_default()
-}
-
-fn problems(params: &Params, form: &NewPipelineForm) -> Vec<String> {
-    let mut problems = Vec::new();
-    if params.check().is_err() {
-        problems.push("Name a branch or tag.".to_owned());
-    }
-    let valid = |key: &str| {
-        !key.is_empty()
-            && key
-                .bytes()
-                .all(|it| it.is_ascii_alphanumeric() || it == b'_')
-    };
-    for (key, _) in form.variables.iter().filter(|(key, _)| !valid(key)) {
-        problems.push(format!(
-            "`{key}` is no name of a variable: use letters, digits and `_`."
-        ));
-    }
-    problems
 }

@@ -36,7 +36,11 @@ pub(super) async fn show(
         .await
         .map_err(StoreFailure)?;
     let content = html! {
-        h1 { "Settings" }
+        div.head {
+            h1 { "Settings" }
+            span.spring {}
+            a.button href=(page.project_href(access.project(), "/-/settings/ci_cd")) { "CI/CD settings" }
+        }
         (general(&page, &access, &branches))
         (protection(&page, &access, &rules))
         (archiving(&page, &access))

@@ -2,6 +2,7 @@
 
 mod live;
 mod results;
+mod settings;
 mod world;
 
 use std::io::Write as _;

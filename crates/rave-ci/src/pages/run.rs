@@ -1,0 +1,99 @@
+//! The form that starts a pipeline by hand: a branch or tag, and variables.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use rave_core::permission::{Access, RunPipelines};
+use rave_http::page::Tab;
+use rave_http::{Authorized, HttpError, Page, Params};
+use serde_json::Value;
+
+use super::base::{self, Base};
+use super::run_view::{self, RunForm};
+use super::variable_rows::{self, VariableRow};
+use crate::error::CiError;
+use crate::model::Source;
+use crate::service::Ci;
+use crate::service::create::Wish;
+
+/// Shows the form. The address may bring a ref and variables: `?ref=main&var[KEY]=value&file_var[KEY]=content`.
+pub(super) async fn show(
+    Authorized(access): Authorized<RunPipelines>,
+    page: Page,
+    mut params: Params,
+) -> Response {
+    let reference = params.text("ref").filter(|it| !it.is_empty());
+    let mut form = RunForm {
+        reference: reference.unwrap_or_else(|| access.project().default_branch.clone()),
+        ..RunForm::default()
+    };
+    for (name, file) in [("var", false), ("file_var", true)] {
+        form.variables.extend(brought(params.value(name), file));
+    }
+    render(&access, &page, &form, StatusCode::OK)
+}
+
+/// Reads the variables of an address.
+fn brought(value: Option<&Value>, file: bool) -> Vec<VariableRow> {
+    let map = value.and_then(Value::as_object);
+    let row = |(key, value): (&String, &Value)| VariableRow {
+        key: key.clone(),
+        value: value.as_str().unwrap_or_default().to_owned(),
+        file,
+    };
+    map.into_iter().flatten().map(row).collect()
+}
+
+fn render(
+    access: &Access<RunPipelines>,
+    page: &Page,
+    form: &RunForm,
+    status: StatusCode,
+) -> Response {
+    let base = Base {
+        root: page.href(""),
+        href: page.project_href(access.project(), ""),
+        may_run: true,
+    };
+    let content = run_view::form(&base, form);
+    let chrome = base::chrome(access, Tab::Pipelines);
+    page.render_status(status, "Run pipeline", &chrome, &content)
+}
+
+/// Starts a pipeline.
+pub(super) async fn create(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Authorized<RunPipelines>,
+    page: Page,
+    mut params: Params,
+) -> Result<Response, HttpError> {
+    let variables = variable_rows::read(&params);
+    let mut form = RunForm {
+        reference: params.text("ref").unwrap_or_default().trim().to_owned(),
+        problems: variable_rows::problems(&variables),
+        variables,
+    };
+    if form.reference.is_empty() {
+        form.problems.push("Name a branch or tag.".to_owned());
+    }
+    if form.problems.is_empty() {
+        let wish = Wish {
+            variables: form.variables.iter().map(VariableRow::variable).collect(),
+            ..Wish::new(form.reference.clone(), Source::Web)
+        };
+        match ci.create_pipeline(&access, wish).await {
+            Ok(made) => {
+                let tail = format!("/-/pipelines/{}", made.id);
+                let target = page.project_href(access.project(), &tail);
+                return Ok(Redirect::to(&target).into_response());
+            }
+            Err(CiError::NoPipeline(reasons)) => form.problems = reasons,
+            Err(CiError::Invalid(reason)) => form.problems = vec![reason],
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(render(&access, &page, &form, status))
+}

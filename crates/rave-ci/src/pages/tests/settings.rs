@@ -1,0 +1,294 @@
+//! The pages of variables, triggers, schedules and badges.
+
+use super::world::{World, target, text};
+
+const FILE: &str = "a:\n  script: [x]\n";
+const SETTINGS: &str = "/team/app/-/settings/ci_cd";
+const SCHEDULES: &str = "/team/app/-/pipeline_schedules";
+
+async fn post(world: &World, user: &str, path: &str, body: &str) -> (u16, String) {
+    text(world.send(user, "POST", path, body, &[]).await).await
+}
+
+#[tokio::test]
+async fn variables_are_added_shown_on_demand_changed_and_deleted() {
+    let world = World::new(FILE).await;
+    for (page, of) in [
+        (SETTINGS, "this project"),
+        ("/-/admin/ci_cd", "this instance"),
+    ] {
+        let empty = world.page("root", page).await;
+        assert!(
+            empty.contains("No variables") && empty.contains(of),
+            "{empty}"
+        );
+        let variables = format!("{page}/variables");
+        let body =
+            "key=DEPLOY&value=tell-no-one&visibility=masked&description=for+the+cloud&protected=1";
+        let made = world.send("root", "POST", &variables, body, &[]).await;
+        assert_eq!(target(&made), page);
+        let body = "key=NEVER&value=gone-for-good&visibility=hidden";
+        assert_eq!(post(&world, "root", &variables, body).await.0, 303);
+
+        let list = world.page("root", page).await;
+        assert!(
+            list.contains("DEPLOY")
+                && list.contains("for the cloud")
+                && list.contains("masked and hidden"),
+            "{list}"
+        );
+        assert!(
+            !list.contains("tell-no-one"),
+            "values are shown on demand: {list}"
+        );
+        let revealed = world.page("root", &format!("{page}?reveal=1")).await;
+        assert!(
+            revealed.contains("tell-no-one") && !revealed.contains("gone-for-good"),
+            "{revealed}"
+        );
+
+        let form = world
+            .page("root", &format!("{variables}/DEPLOY?scope=*"))
+            .await;
+        assert!(
+            form.contains("tell-no-one") && form.contains("value=\"1\" checked"),
+            "{form}"
+        );
+        let form = world
+            .page("root", &format!("{variables}/NEVER?scope=*"))
+            .await;
+        assert!(
+            !form.contains("gone-for-good") && form.contains("stays if this is left empty"),
+            "{form}"
+        );
+        let body = "scope=*&value=&environment_scope=*";
+        assert_eq!(
+            post(&world, "root", &format!("{variables}/NEVER"), body)
+                .await
+                .0,
+            303
+        );
+        let body = "scope=*&value=line+1%0D%0Aline+2&visibility=visible&variable_type=file&expand=1&environment_scope=*";
+        assert_eq!(
+            post(&world, "root", &format!("{variables}/DEPLOY"), body)
+                .await
+                .0,
+            303
+        );
+        let revealed = world.page("root", &format!("{page}?reveal=1")).await;
+        assert!(
+            revealed.contains("line 1\nline 2") && !revealed.contains("tell-no-one"),
+            "{revealed}"
+        );
+
+        let body = "key=SHORT&value=1%3C2&visibility=masked";
+        let (status, wrong) = post(&world, "root", &variables, body).await;
+        assert!(
+            wrong.contains("cannot be masked") && wrong.contains("1&lt;2"),
+            "{status} {wrong}"
+        );
+        assert_eq!(status, 422);
+        assert_eq!(
+            post(
+                &world,
+                "root",
+                &format!("{variables}/DEPLOY/delete"),
+                "scope=*"
+            )
+            .await
+            .0,
+            303
+        );
+        assert!(!world.page("root", page).await.contains("DEPLOY"));
+    }
+    assert_eq!(world.status("developer", "GET", SETTINGS).await, 403);
+    assert_eq!(
+        world.status("developer", "GET", "/-/admin/ci_cd").await,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_trigger_token_is_shown_once() {
+    let world = World::new(FILE).await;
+    let triggers = format!("{SETTINGS}/triggers");
+    let (_, made) = post(&world, "root", &triggers, "description=the+shop").await;
+    assert!(
+        made.contains("glptt-") && made.contains("not shown again"),
+        "{made}"
+    );
+    let token: String = made[made.find("glptt-").unwrap()..]
+        .chars()
+        .take(38)
+        .collect();
+    let list = world.page("root", SETTINGS).await;
+    assert!(
+        list.contains("the shop") && list.contains("never used") && !list.contains(&token),
+        "{list}"
+    );
+    assert!(list.contains("badges/main/pipeline.svg"), "{list}");
+    assert_eq!(post(&world, "root", &triggers, "description=").await.0, 400);
+    assert_eq!(
+        post(&world, "root", &format!("{triggers}/1/delete"), "")
+            .await
+            .0,
+        303
+    );
+    assert!(!world.page("root", SETTINGS).await.contains("the shop"));
+}
+
+#[tokio::test]
+async fn schedules_are_listed_with_their_next_run() {
+    let world = World::new(FILE).await;
+    let empty = world.page("reporter", SCHEDULES).await;
+    assert!(
+        empty.contains("No schedules") && !empty.contains("New schedule"),
+        "{empty}"
+    );
+    let form = world.page("developer", &format!("{SCHEDULES}/new")).await;
+    assert!(
+        form.contains("value=\"main\"") && form.contains("Europe/Berlin"),
+        "{form}"
+    );
+    let good = "description=Nightly&cron=0+4+*+*+*&cron_timezone=Europe%2FBerlin&ref=main&active=1\
+                &variables_key[]=A&variables_value[]=1&variables_type[]=file";
+    assert_eq!(post(&world, "developer", SCHEDULES, good).await.0, 303);
+    let list = world.page("developer", SCHEDULES).await;
+    assert!(
+        list.contains("Nightly") && list.contains(" 04:00 CE") && list.contains("never ran"),
+        "{list}"
+    );
+    assert!(list.contains("/edit") && list.contains("Run now"), "{list}");
+    let other = world.page("root", SCHEDULES).await;
+    assert!(
+        other.contains("Take ownership") && !other.contains("/edit"),
+        "{other}"
+    );
+    let edit = world
+        .page("developer", &format!("{SCHEDULES}/1/edit"))
+        .await;
+    assert!(
+        edit.contains("value=\"A\"") && edit.contains("value=\"file\" selected"),
+        "{edit}"
+    );
+
+    let bad = good
+        .replace("0+4+*+*+*", "often")
+        .replace("ref=main", "ref=gone");
+    let (status, page) = post(&world, "developer", &format!("{SCHEDULES}/1"), &bad).await;
+    assert_eq!(status, 422);
+    assert!(
+        page.contains("no branch or tag `gone`") && page.contains("value=\"often\""),
+        "{page}"
+    );
+    let bad = good
+        .replace("0+4+*+*+*", "often")
+        .replace("Europe%2FBerlin", "Mars");
+    let (_, page) = post(&world, "developer", &format!("{SCHEDULES}/1"), &bad).await;
+    assert!(
+        page.contains("times are not valid") && page.contains("no such time zone"),
+        "{page}"
+    );
+    let off = good.replace("&active=1", "");
+    assert_eq!(
+        post(&world, "developer", &format!("{SCHEDULES}/1"), &off)
+            .await
+            .0,
+        303
+    );
+    assert!(
+        world
+            .page("reporter", SCHEDULES)
+            .await
+            .contains("switched off")
+    );
+    assert_eq!(
+        post(&world, "developer", &format!("{SCHEDULES}/1/play"), "")
+            .await
+            .0,
+        303
+    );
+    assert_eq!(
+        post(&world, "root", &format!("{SCHEDULES}/1/take_ownership"), "")
+            .await
+            .0,
+        303
+    );
+    assert_eq!(
+        world
+            .status("developer", "GET", &format!("{SCHEDULES}/1/edit"))
+            .await,
+        403
+    );
+    assert_eq!(
+        post(&world, "root", &format!("{SCHEDULES}/1/delete"), "")
+            .await
+            .0,
+        303
+    );
+    assert!(
+        world
+            .page("developer", SCHEDULES)
+            .await
+            .contains("No schedules")
+    );
+}
+
+#[tokio::test]
+async fn a_badge_shows_the_newest_pipeline_of_a_branch() {
+    let world = World::new(FILE).await;
+    let badge = async |query: &str| {
+        let path = format!("/team/app/-/badges/main/pipeline.svg{query}");
+        world.page("reporter", &path).await
+    };
+    assert!(badge("").await.contains("pipeline: unknown"));
+    world.pipeline().await;
+    let svg = badge("?key_text=my+build&key_width=80&style=flat-square").await;
+    assert!(
+        svg.contains("my build: pending") && svg.contains("x=\"80\""),
+        "{svg}"
+    );
+    assert_eq!(
+        world
+            .status("reporter", "GET", "/team/app/-/badges/main/nothing.svg")
+            .await,
+        404
+    );
+    assert_eq!(
+        world
+            .status("stranger", "GET", "/team/app/-/badges/main/pipeline.svg")
+            .await,
+        404
+    );
+    assert_eq!(
+        world
+            .status(
+                "reporter",
+                "GET",
+                "/team/app/-/badges/main/pipeline.svg?style=round"
+            )
+            .await,
+        400
+    );
+}
+
+#[tokio::test]
+async fn the_address_of_the_form_brings_variables() {
+    let world = World::new(FILE).await;
+    let path = "/team/app/-/pipelines/new?ref=topic&var[LEVEL]=3&file_var[CERT]=abc";
+    let form = world.page("developer", path).await;
+    for field in [
+        "value=\"topic\"",
+        "value=\"LEVEL\"",
+        "value=\"3\"",
+        "value=\"CERT\"",
+        "value=\"file\" selected",
+    ] {
+        assert!(form.contains(field), "{field}: {form}");
+    }
+    let body =
+        "ref=main&variables_key[]=A&variables_key[]=A&variables_value[]=1&variables_value[]=2";
+    let (status, page) = post(&world, "developer", "/team/app/-/pipelines", body).await;
+    assert_eq!(status, 422);
+    assert!(page.contains("Duplicate variable name: A"), "{page}");
+}
