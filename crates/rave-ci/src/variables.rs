@@ -5,7 +5,6 @@ use rave_core::id::JobId;
 use rave_core::permission::Project;
 use rave_core::port::{Commit, NamespaceSummary, UserSummary};
 use rave_core::time::Timestamp;
-use sha2::Digest as _;
 
 use crate::config::CiConfig;
 use crate::model::{Job, Pipeline, Runner};
@@ -234,7 +233,7 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
     all.extend_from_slice(facts.job_variables);
     if let Some(environment) = &facts.plan.environment {
         let mut last = List::default();
-        last.add("CI_ENVIRONMENT_SLUG", environment_slug(&environment.name));
+        last.add("CI_ENVIRONMENT_SLUG", environment.slug());
         if let Some(url) = &environment.url {
             last.add("CI_ENVIRONMENT_URL", &**url);
         }
@@ -296,9 +295,7 @@ fn planned(list: &mut List, facts: &JobFacts<'_>) {
     if let Some(environment) = &plan.environment {
         list.add_raw("CI_ENVIRONMENT_NAME", &*environment.name);
         list.add("CI_ENVIRONMENT_ACTION", &*environment.action);
-        let tier = environment.deployment_tier.as_deref();
-        let tier = tier.unwrap_or_else(|| guess_tier(&environment.name));
-        list.add("CI_ENVIRONMENT_TIER", tier);
+        list.add("CI_ENVIRONMENT_TIER", environment.tier());
     }
 }
 
@@ -349,67 +346,6 @@ pub(crate) fn forwarded(facts: &Forwarded<'_>) -> Vec<Variable> {
     down
 }
 
-/// Returns the form of an environment's name that fits host names and is unique to it.
-fn environment_slug(name: &str) -> String {
-    const LIMIT: usize = 24;
-    let plain = |it: char| match it.to_ascii_lowercase() {
-        it if it.is_ascii_lowercase() || it.is_ascii_digit() => it,
-        _ => '-',
-    };
-    let mut slug: String = name.to_lowercase().chars().map(plain).collect();
-    if !slug.starts_with(|it: char| it.is_ascii_lowercase()) {
-        slug.insert_str(0, "env-");
-    }
-    while slug.contains("--") {
-        slug = slug.replace("--", "-");
-    }
-    if slug.len() <= LIMIT && slug == name {
-        return slug;
-    }
-    slug.truncate(LIMIT - 7);
-    format!("{}-{}", slug.trim_end_matches('-'), short_digest(name))
-}
-
-/// Returns the last six digits of a text's SHA-256 in base 36.
-fn short_digest(text: &str) -> String {
-    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut number = sha2::Sha256::digest(text.as_bytes()).to_vec();
-    let mut digits = Vec::new();
-    for _ in 0..6 {
-        let mut rest = 0_u32;
-        for byte in &mut number {
-            let value = rest * 256 + u32::from(*byte);
-            *byte = u8::try_from(value / 36).expect("the rest is below 36");
-            rest = value % 36;
-        }
-        digits.push(char::from(DIGITS[rest as usize]));
-    }
-    digits.into_iter().rev().collect()
-}
-
-/// Returns what an environment is for, as far as its name says.
-fn guess_tier(name: &str) -> &'static str {
-    const TIERS: [(&str, &[&str]); 4] = [
-        ("development", &["dev", "review", "trunk"]),
-        (
-            "testing",
-            &[
-                "test", "tst", "int", "acpt", "accept", "qa", "qc", "control", "quality",
-            ],
-        ),
-        (
-            "staging",
-            &["stag", "stg", "model", "modl", "pre", "demo", "non"],
-        ),
-        ("production", &["prod", "prd", "live"]),
-    ];
-    let name = name.to_lowercase();
-    let tier = TIERS
-        .iter()
-        .find(|(_, parts)| parts.iter().any(|it| name.contains(it)));
-    tier.map_or("other", |it| it.0)
-}
-
 /// Returns the address of a job's page.
 pub(crate) fn job_url(project_url: &str, job: JobId) -> String {
     format!("{project_url}/-/jobs/{job}")
@@ -448,22 +384,6 @@ mod tests {
         check("http://[::1]:80", "CI_SERVER_FQDN", "[::1]");
         check("http://x", "CI_SERVER_VERSION_PATCH", "3");
         check("http://x", "CI_API_V4_URL", "http://x/api/v4");
-    }
-
-    #[test]
-    fn environments_have_slugs_and_tiers() {
-        let check = |name: &str, slug: &str, tier: &str| {
-            assert_eq!(environment_slug(name), slug, "{name}");
-            assert_eq!(guess_tier(name), tier, "{name}");
-        };
-        check("production", "production", "production");
-        check("review/foo", "review-foo-xd0pc1", "development");
-        check("Staging", "staging-p75vhx", "staging");
-        check("1prod", "env-1prod-3f6p1a", "production");
-        let long = "review/a-very-long-branch-name";
-        check(long, "review-a-very-lon-vgbi69", "development");
-        check("prod.", "prod-321g91", "production");
-        check("a_b", "a-b-73vpuq", "other");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //!
 //! A job that is given to a runner or begins to run changes nothing for others, so `assign` does without the graph.
 
+use std::collections::BTreeMap;
+
 use rave_ci_lang::JobPlan;
 use rave_core::event::{EventKind, NewEvent};
 use rave_core::id::{JobId, PipelineId, UserId};
@@ -434,13 +436,18 @@ impl Stepping {
             applied.chores |= store::chore::insert_below(tx, kind, pipeline)? > 0;
         }
         let mut events = Vec::new();
+        let released = self.put_released(tx, rules)?;
         for (node, before) in self.before.iter().enumerate() {
             let after = &self.graph.nodes[node];
             let place = self.places[node];
             let retried = self.retried.iter().find(|it| it.0 == node).map(|it| it.1);
             // What the row of the old try has to say; a new try is another row.
             let to = retried.unwrap_or(after.state);
-            if (to, after.allow_failure) != *before {
+            if let Some(stored) = released.get(&place.job) {
+                applied.note(to, stored);
+                let allowed = after.allow_failure;
+                events.push(job_event(locked, pipeline, place.job, stored, to, allowed));
+            } else if (to, after.allow_failure) != *before {
                 let change = Change {
                     allow_failure: after.allow_failure,
                     exit_code: self.exit_code.filter(|it| it.0 == node).map(|it| it.1),
@@ -479,10 +486,46 @@ impl Stepping {
             events.push(pipeline_event(locked, pipeline, applied.status));
         }
         // Last, because on PostgreSQL an append makes other appends wait.
-        for event in events {
-            tx.append(event)?;
-        }
+        tx.append_all(&events)?;
         Ok(applied)
+    }
+
+    /// Stores the jobs that were let go or ruled out: of those there may be very many at once.
+    fn put_released(
+        &self,
+        tx: &mut Tx<'_>,
+        rules: &Rules,
+    ) -> Result<BTreeMap<JobId, Stored>, CiError> {
+        const AT_ONCE: usize = 500;
+        let now = tx.now();
+        let mut groups: Vec<(JobState, Vec<JobId>)> = Vec::new();
+        for (node, (state, allow_failure)) in self.before.iter().enumerate() {
+            let after = &self.graph.nodes[node];
+            let changed = *state == JobState::Created && after.state != JobState::Created;
+            let alone = after.allow_failure == *allow_failure
+                && !after.state.status().is_finished() | (after.state == JobState::Skipped)
+                && self.retried.iter().all(|it| it.0 != node);
+            if !changed || !alone {
+                continue;
+            }
+            let job = self.places[node].job;
+            match groups.iter_mut().find(|it| it.0 == after.state) {
+                Some((_, jobs)) => jobs.push(job),
+                None => groups.push((after.state, vec![job])),
+            }
+        }
+        let mut released = BTreeMap::new();
+        for (state, jobs) in groups {
+            let due = rules.due(state, now);
+            for jobs in jobs.chunks(AT_ONCE) {
+                let stored = store::job::put_released(tx, jobs, state, due)?;
+                if stored.len() != jobs.len() {
+                    return Err(CiError::Conflict);
+                }
+                released.extend(stored);
+            }
+        }
+        Ok(released)
     }
 }
 

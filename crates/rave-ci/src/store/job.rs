@@ -102,38 +102,52 @@ pub(crate) fn insert_all(
     user: Option<UserId>,
     jobs: &[NewJob],
 ) -> Result<(), Error> {
-    let sql = "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
-                   plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at, bridge, interruptible,
-                   resource_group_id)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'created', $13, $13, $14, $15, $16, $17, $18, $19)";
+    const AT_ONCE: usize = 100;
     let now = tx.now();
     let groups = resource_groups(tx, project, jobs)?;
-    for (position, job) in jobs.iter().enumerate() {
-        let needs = job.node.needs.as_ref().map(to_json).transpose()?;
-        let group = job.plan.resource_group.as_deref();
-        let group = group.and_then(|it| groups.get(it)).copied();
-        let params = params![
-            pipeline.0,
-            project.0,
-            number(position),
-            &job.plan.name,
-            &job.plan.stage,
-            number(job.node.stage),
-            needs,
-            when_label(job.node.when),
-            job.node.start_in_millis,
-            to_json(&job.plan)?,
-            to_json(&job.plan.tags)?,
-            protected,
-            job.node.allow_failure,
-            user.map(|it| it.0),
-            job.timeout_ms,
-            now,
-            job.node.road.bridge,
-            job.node.interruptible,
-            group,
-        ];
-        tx.execute(sql, params)?;
+    let mut position = 0;
+    for jobs in jobs.chunks(AT_ONCE) {
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
+        for job in jobs {
+            let needs = job.node.needs.as_ref().map(to_json).transpose()?;
+            let group = job.plan.resource_group.as_deref();
+            let group = group.and_then(|it| groups.get(it)).copied();
+            let row = params![
+                pipeline.0,
+                project.0,
+                number(position),
+                &job.plan.name,
+                &job.plan.stage,
+                number(job.node.stage),
+                needs,
+                when_label(job.node.when),
+                job.node.start_in_millis,
+                to_json(&job.plan)?,
+                to_json(&job.plan.tags)?,
+                protected,
+                "created",
+                job.node.allow_failure,
+                job.node.allow_failure,
+                user.map(|it| it.0),
+                job.timeout_ms,
+                now,
+                job.node.road.bridge,
+                job.node.interruptible,
+                group,
+            ];
+            let first = values.len() + 1;
+            let places = (first..first + row.len()).map(|it| format!("${it}"));
+            rows.push(format!("({})", places.collect::<Vec<_>>().join(", ")));
+            values.extend_from_slice(row);
+            position += 1;
+        }
+        let sql = format!(
+            "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
+                 plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at, bridge,
+                 interruptible, resource_group_id) VALUES {}",
+            rows.join(", ")
+        );
+        tx.execute(&sql, &values)?;
     }
     Ok(())
 }
@@ -275,6 +289,38 @@ pub(crate) fn put_state(
         resource::release(tx, group, job)?;
     }
     Ok(Some(stored))
+}
+
+/// Stores that jobs which waited for others are let go, or ruled out, all to the same state. Their pipeline is locked, and
+/// nobody else changes a job that waits so. Returns what changed, in no order; fewer than asked for if that is not so.
+pub(crate) fn put_released(
+    tx: &mut Tx<'_>,
+    jobs: &[JobId],
+    to: JobState,
+    due_at: Option<Timestamp>,
+) -> Result<Vec<(JobId, Stored)>, Error> {
+    let at = match to {
+        JobState::Scheduled { at } => Some(at),
+        _ => None,
+    };
+    let now = tx.now();
+    let queued_at = (to == JobState::Pending).then_some(now);
+    let mut where_ = Conditions::default();
+    let state = where_.param(state_label(to));
+    let (at, due_at) = (where_.param(at), where_.param(due_at));
+    let queued_at = where_.param(queued_at);
+    where_.add_plain("status = 'created'");
+    where_.add_any("id", jobs.iter().map(|it| it.0));
+    let sql = format!(
+        "UPDATE ci_job SET status = {state}, version = version + 1, scheduled_at = {at}, due_at = {due_at},
+             queued_at = COALESCE(queued_at, {queued_at})
+         WHERE {} RETURNING id, name, stage, started_at, resource_group_id",
+        where_.sql()
+    );
+    tx.query(&sql, where_.params())?
+        .iter()
+        .map(|row| Ok((JobId(row.int("id")?), stored_of(row)?)))
+        .collect()
 }
 
 /// Puts a new try in the place of an ended job, in the state in which one begins. Returns its id.
