@@ -51,6 +51,7 @@ def pages(project):
         "projects": "/", "new-project": "/-/projects/new", "project": f"/{project}", "file": f"/{project}/-/blob/main/README.md",
         "pipeline-file": f"/{project}/-/blob/main/.gitlab-ci.yml", "commits": f"/{project}/-/commits", "branches": f"/{project}/-/branches",
         "tags": f"/{project}/-/tags", "pipelines": f"/{project}/-/pipelines", "pipeline": f"/{project}/-/pipelines/1",
+        "pipeline-jobs": f"/{project}/-/pipelines/1/builds", "pipeline-needs": f"/{project}/-/pipelines/1/needs",
         "new-pipeline": f"/{project}/-/pipelines/new", "jobs": f"/{project}/-/jobs", "job": f"/{project}/-/jobs/2",
         "artifacts": f"/{project}/-/jobs/2/artifacts/browse", "settings": f"/{project}/-/settings",
         "tokens": "/-/user_settings/personal_access_tokens", "password": "/-/user_settings/password", "users": "/-/admin/users",

@@ -103,7 +103,10 @@ impl Reason {
             Self::Needs { jobs: of } => format!("Waits for {}", jobs(of)),
             Self::Turn => "Waits for its turn".into(),
             Self::Person => "Waits for somebody to start it".into(),
-            Self::Until { .. } => "Waits for its time".into(),
+            Self::Until { at } => {
+                let at = at.rfc3339().replace('T', " ");
+                format!("Waits until {} UTC", at.get(..16).unwrap_or(&at))
+            }
             Self::Resource {
                 group,
                 holder: Some(holder),
@@ -304,7 +307,7 @@ mod tests {
             ),
             [
                 "Waits for somebody to start it",
-                "Waits for its time",
+                "Waits until 1970-01-01 00:00 UTC",
                 "No runner has the tag arm",
                 "A runner is about to start it",
                 "Is being stopped",

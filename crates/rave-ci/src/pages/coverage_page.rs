@@ -113,7 +113,7 @@ impl Coverage<'_> {
                 (component::bar(&[("success", share(covered)), ("failed", share(lines - covered))]))
                 @if let Some(before) = self.before { p.muted { "Compared with pipeline " a href=(self.view.base.pipeline(before.id)) { "#" (before.id) } "." } }
             }
-            nav.segments aria-label="Order" {
+            nav.segments.order aria-label="Order" {
                 a href="?" aria-current=[(!self.by_path).then_some("true")] { "Most missing first" }
                 a href="?sort=path" aria-current=[self.by_path.then_some("true")] { "By path" }
             }

@@ -236,6 +236,7 @@ impl PipelineView {
                     span { "Commit " a.mono href=(self.base.commit(&it.sha)) { (short(&it.sha)) } }
                     @if let Some(name) = self.people.name(it.user) { span { "By " (name) } }
                     span { (component::time(it.created_at)) " by " (it.source.label()) }
+                    @if it.started_at.is_some() { span { (words::past(it.status)) " " @if it.status.is_finished() { "in " } @else { "for " } (words::elapsed(it.started_at, it.finished_at, self.now)) } }
                     @if let Some(newer) = it.auto_canceled_by { span { "Made redundant by " a href=(self.base.pipeline(newer)) { "#" (newer) } } }
                     span { (self.jobs.len()) @if self.jobs.len() == 1 { " job" } @else { " jobs" } }
                     span { a href={ (self.base.pipeline(it.id)) "/explain" } { "Why these jobs?" } }

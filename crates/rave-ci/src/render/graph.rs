@@ -209,19 +209,22 @@ fn curve(from: (u32, u32), to: (u32, u32)) -> String {
     let (x1, y1) = (from.0 + NODE_WIDTH, from.1 + NODE_HEIGHT / 2);
     let (x2, y2) = (to.0, to.1 + NODE_HEIGHT / 2);
     let bend = COLUMN_GAP / 2;
-    // Past the columns between, the curve runs straight in the job's own row.
-    let turn = x1 + COLUMN_GAP;
-    if x2 <= turn || y1 == y2 {
+    if x2 <= x1 + COLUMN_GAP {
         return format!(
             "M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}",
             x1 + bend,
             x2.saturating_sub(bend)
         );
     }
+    // Past the columns between, the curve runs between two rows: behind a box it would look like that box's own.
+    let aside = NODE_HEIGHT / 2 + ROW_GAP / 2;
+    let way = if y2 < y1 { y1 - aside } else { y1 + aside };
+    let (turn, back) = (x1 + COLUMN_GAP, x2 - COLUMN_GAP);
     format!(
-        "M{x1} {y1}H{}C{} {y1} {} {y2} {x2} {y2}",
-        x2 - COLUMN_GAP,
-        x2 - bend,
+        "M{x1} {y1}C{} {y1} {} {way} {turn} {way}H{back}C{} {way} {} {y2} {x2} {y2}",
+        x1 + bend,
+        turn - bend,
+        back + bend,
         x2 - bend
     )
 }
@@ -294,5 +297,9 @@ mod tests {
         let drawn = layout(&[job(0, &[]), job(1, &[0]), job(2, &[0])]);
         assert_eq!(drawn.edges[0].path, "M230 57C258 57 258 57 286 57");
         assert_eq!((drawn.edges[1].from, drawn.edges[1].to), (0, 2));
+        assert_eq!(
+            drawn.edges[1].path,
+            "M230 57C258 57 258 85 286 85H510C538 85 538 57 566 57"
+        );
     }
 }

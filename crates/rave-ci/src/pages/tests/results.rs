@@ -216,6 +216,10 @@ async fn copies_of_a_job_are_one_box_that_opens() {
     let page = world.page("developer", "/team/app/-/pipelines/1").await;
     assert!(page.contains("1 failed, 1 of 3 done"), "{page}");
     assert!(
+        page.contains("<span>Running for <span data-since="),
+        "{page}"
+    );
+    assert!(
         page.contains(&format!("formaction=\"/team/app/-/jobs/{job}/retry\"")),
         "{page}"
     );
