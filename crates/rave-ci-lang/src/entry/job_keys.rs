@@ -62,11 +62,7 @@ const BRIDGE_KEYS: [&str; 15] = [
     "when",
 ];
 /// Keywords that are known and have no effect, and what happens instead.
-const NOT_DONE: [(&str, &str); 6] = [
-    (
-        "run",
-        "the built-in runner has no steps, and the job succeeds without them",
-    ),
+const NOT_DONE: [(&str, &str); 5] = [
     ("release", "no release is made"),
     ("pages", "nothing is published"),
     ("publish", "nothing is published"),
