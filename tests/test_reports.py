@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import requests
 from harness.browser import Visitor, launch, visitor
 from harness.gate import Gates
 from harness.wait import wait_for
@@ -103,6 +104,8 @@ def test_coverage_is_found_in_the_log_and_in_reports(shop: tuple[Project, Run, R
     assert job.coverage == 75.0
     assert first.job("lint").coverage is None
     assert first.pipeline.coverage == "75.00"
+    badge = requests.get(f"{project.url}/-/badges/main/coverage.svg?job=unit", headers={"PRIVATE-TOKEN": project.owner.token}, timeout=30)
+    assert badge.status_code == 200 and "75.00%" in badge.text and badge.headers["Content-Type"].startswith("image/svg+xml"), badge.text
     report = project.owner.get(f"/projects/{project.id}/pipelines/{first.id}/coverage_report").json()
     assert (report["coverage"], report["lines"], report["covered"]) == (75.0, 4, 2)
     assert report["files"] == [{"path": "src/cart.py", "lines": 4, "covered": 2, "percentage": 50.0, "missed": "2-3"}]

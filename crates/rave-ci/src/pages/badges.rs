@@ -19,7 +19,8 @@ const KEY_CHARS: usize = 64;
 /// Widest left side.
 const KEY_WIDTH: i64 = 512;
 
-/// `GET …/-/badges/REF/pipeline.svg`: the newest pipeline of a branch or tag.
+/// `GET …/-/badges/REF/pipeline.svg`: the newest pipeline of a branch or tag. `…/coverage.svg`: how much of the code its
+/// tests reach, of all jobs or of the one that `job` names.
 pub(super) async fn show(
     State(ci): State<Arc<Ci>>,
     Authorized(access): Authorized<ReadPipelines>,
@@ -35,6 +36,7 @@ pub(super) async fn show(
         .choice("style", Style::from_label)
         .unwrap_or_default();
     let ignore_skipped = params.bool("ignore_skipped").unwrap_or(false);
+    let job = params.text("job").filter(|it| !it.is_empty());
     params.check()?;
     let badge = match file {
         "pipeline.svg" => {
@@ -43,6 +45,18 @@ pub(super) async fn show(
                 key: key.unwrap_or_else(|| "pipeline".to_owned()),
                 value: found.map_or("unknown", word).to_owned(),
                 colour: found.map_or(Colour::Grey, colour),
+                key_width: width,
+                style,
+            }
+        }
+        "coverage.svg" => {
+            let project = access.project().id;
+            let found = ci.coverage_of_ref(project, ref_name, job.as_deref()).await;
+            let found = found.map_err(HttpError::internal)?;
+            Badge {
+                key: key.unwrap_or_else(|| "coverage".to_owned()),
+                value: found.map_or_else(|| "unknown".to_owned(), |it| format!("{it:.2}%")),
+                colour: found.map_or(Colour::Grey, colour_of_coverage),
                 key_width: width,
                 style,
             }
@@ -77,6 +91,14 @@ async fn newest(
     };
     let found = ci.list_pipelines(access, filter, one).await?;
     Ok(found.items.first().map(|it| it.status))
+}
+
+fn colour_of_coverage(percent: f64) -> Colour {
+    match percent {
+        it if it >= 90.0 => Colour::Green,
+        it if it >= 75.0 => Colour::Orange,
+        _ => Colour::Red,
+    }
 }
 
 fn word(status: Status) -> &'static str {

@@ -18,12 +18,14 @@ use crate::model::Source;
 use crate::service::Ci;
 use crate::service::create::Wish;
 
-/// Shows the form. The address may bring a ref and variables: `?ref=main&var[KEY]=value&file_var[KEY]=content`.
+/// Shows the form, with the variables that the file of the ref describes. The address may bring a ref and variables:
+/// `?ref=main&var[KEY]=value&file_var[KEY]=content`.
 pub(super) async fn show(
+    State(ci): State<Arc<Ci>>,
     Authorized(access): Authorized<RunPipelines>,
     page: Page,
     mut params: Params,
-) -> Response {
+) -> Result<Response, HttpError> {
     let reference = params.text("ref").filter(|it| !it.is_empty());
     let mut form = RunForm {
         reference: reference.unwrap_or_else(|| access.project().default_branch.clone()),
@@ -32,7 +34,32 @@ pub(super) async fn show(
     for (name, file) in [("var", false), ("file_var", true)] {
         form.variables.extend(brought(params.value(name), file));
     }
-    render(&access, &page, &form, StatusCode::OK)
+    describe(&ci, &access, &mut form).await?;
+    Ok(render(&access, &page, &form, StatusCode::OK))
+}
+
+/// Finds what the file at the form's ref says of variables. A file that is not valid is said to be so.
+async fn describe(
+    ci: &Ci,
+    access: &Access<RunPipelines>,
+    form: &mut RunForm,
+) -> Result<(), HttpError> {
+    let wish = Wish::new(form.reference.clone(), Source::Web);
+    let user = access.principal().user_id();
+    let occasion = match ci.occasion(access.project(), wish, user).await {
+        Ok(occasion) => occasion,
+        // There is no such ref, which the form's answer says.
+        Err(CiError::NoPipeline(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match ci.read_plan(&occasion).await?.map(|it| it.compiled) {
+        Some(Ok(compiled)) => form.described = compiled.form,
+        Some(Err(errors)) if form.problems.is_empty() => {
+            form.problems = errors.iter().map(ToString::to_string).collect();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Reads the variables of an address.
@@ -74,6 +101,7 @@ pub(super) async fn create(
         reference: params.text("ref").unwrap_or_default().trim().to_owned(),
         problems: variable_rows::problems(&variables),
         variables,
+        described: Vec::new(),
     };
     if form.reference.is_empty() {
         form.problems.push("Name a branch or tag.".to_owned());
@@ -94,6 +122,7 @@ pub(super) async fn create(
             Err(error) => return Err(error.into()),
         }
     }
+    describe(&ci, &access, &mut form).await?;
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     Ok(render(&access, &page, &form, status))
 }

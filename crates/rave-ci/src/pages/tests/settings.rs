@@ -242,6 +242,8 @@ async fn a_badge_shows_the_newest_pipeline_of_a_branch() {
         world.page("reporter", &path).await
     };
     assert!(badge("").await.contains("pipeline: unknown"));
+    let coverage = world.page("reporter", "/team/app/-/badges/main/coverage.svg");
+    assert!(coverage.await.contains("coverage: unknown"));
     world.pipeline().await;
     let svg = badge("?key_text=my+build&key_width=80&style=flat-square").await;
     assert!(
@@ -291,4 +293,31 @@ async fn the_address_of_the_form_brings_variables() {
     let (status, page) = post(&world, "developer", "/team/app/-/pipelines", body).await;
     assert_eq!(status, 422);
     assert!(page.contains("Duplicate variable name: A"), "{page}");
+}
+
+#[tokio::test]
+async fn the_form_asks_what_the_file_describes() {
+    let file = "variables:\n  TARGET: {value: staging, options: [staging, production], description: Where to}\n  \
+                NAME: {value: x, description: What to call it}\n  PLAIN: y\njob:\n  script: [echo]\n";
+    let world = World::new(file).await;
+    let form = world.page("developer", "/team/app/-/pipelines/new").await;
+    for part in [
+        "value=\"TARGET\"",
+        "<option value=\"staging\" selected>",
+        "<option value=\"production\">",
+        "Where to",
+        "What to call it",
+    ] {
+        assert!(form.contains(part), "{part}: {form}");
+    }
+    assert!(!form.contains("value=\"PLAIN\""), "{form}");
+    // An answer that was refused for something else is still there.
+    let body = "ref=main&variables_key[]=TARGET&variables_value[]=production&variables_type[]=env_var\
+                &variables_key[]=no-name&variables_value[]=1&variables_type[]=env_var";
+    let (status, page) = post(&world, "developer", "/team/app/-/pipelines", body).await;
+    assert_eq!(status, 422);
+    assert!(
+        page.contains("<option value=\"production\" selected>"),
+        "{page}"
+    );
 }
