@@ -110,17 +110,26 @@ pub(super) fn build(view: &View) -> Result<(), String> {
         &inside(Path::new(HOME)),
         &format!("mode=700,uid={owner},gid={owner}"),
     )?;
-    // After the empty directories, so that a path below one of them is not hidden by it.
-    for path in &view.read_only {
-        show(path)?;
-    }
-    for (from, to) in &view.writable {
-        let to = inside(to);
-        make_dir(&to)?;
-        bind(&outside(from), &to)?;
-        remount(&to, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
+    // After the empty directories, and those above before those below, so that none is hidden by another.
+    let read_only = view.read_only.iter().map(|it| (it, None));
+    let writable = view.writable.iter().map(|(from, to)| (to, Some(from)));
+    let mut shown: Vec<(&PathBuf, Option<&PathBuf>)> = read_only.chain(writable).collect();
+    shown.sort_by_key(|(at, _)| inside(at).components().count());
+    for (at, from) in shown {
+        match from {
+            None => show(at)?,
+            Some(from) => give(from, at)?,
+        }
     }
     enter()
+}
+
+/// Puts a directory of the machine into the view, to be written to.
+fn give(from: &Path, to: &Path) -> Result<(), String> {
+    let to = inside(to);
+    make_dir(&to)?;
+    bind(&outside(from), &to)?;
+    remount(&to, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)
 }
 
 /// Where a path of the machine is while the view is built.
