@@ -79,8 +79,10 @@ def test_another_project_runs_with_the_rights_of_who_asked(world: World) -> None
     reader = library.member("reader", 20)
     refused = world.ci(yaml, owner=reader).end("failed")
     assert bridges(refused)["call"].failure_reason == "insufficient_bridge_permissions"
-    developer = library.member("developer", 30)
-    world.ci(yaml, owner=developer).end("success")
+    # The default branch is protected: a developer may not change it, and so runs nothing on it.
+    refused = world.ci(yaml, owner=library.member("developer", 30)).end("failed")
+    assert bridges(refused)["call"].failure_reason == "insufficient_bridge_permissions"
+    world.ci(yaml, owner=library.member("maintainer", 40)).end("success")
 
 
 def test_a_mirror_follows_what_is_done_to_the_child(world: World) -> None:

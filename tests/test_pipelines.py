@@ -196,3 +196,15 @@ def test_of_many_branches_in_one_push_the_first_few_get_pipelines(world: World) 
     done = project.work.push("origin", *branches)
     assert "Only the first 4 branches and tags of a push get pipelines" in done.err
     assert sorted(it.ref for it in project.pipelines()) == [f"branch-{number}" for number in range(4)]
+
+
+def test_a_protected_branch_is_run_by_those_who_may_change_it(world: World) -> None:
+    run = world.ci("job: {script: [echo]}\n").end("success")
+    project = run.project
+    developer, maintainer = project.member("dev", 30), project.member("main", 40)
+    project.work.git("push", "-q", "origin", "HEAD:refs/heads/topic")
+    refused = developer.post(f"/projects/{project.id}/pipeline", json={"ref": "main"})
+    assert refused.status_code == 400 and "sufficient permission to run a pipeline on 'main'" in refused.text
+    for account, ref in ((developer, "topic"), (maintainer, "main")):
+        made = account.post(f"/projects/{project.id}/pipeline", json={"ref": ref})
+        assert made.status_code == 201, made.text

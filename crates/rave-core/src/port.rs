@@ -399,6 +399,17 @@ pub trait Forge: Send + Sync {
         project: ProjectId,
         reference: &RefName,
     ) -> Result<bool, ForgeError>;
+    /// Whether somebody with this role may change the branch or tag, by a push or a merge. Who may not runs no pipelines
+    /// for it either: they would reach variables that only protected branches get.
+    async fn may_change(
+        &self,
+        project: ProjectId,
+        reference: &RefName,
+        role: Option<Role>,
+    ) -> Result<bool, ForgeError> {
+        let open = !self.is_protected(project, reference).await?;
+        Ok(open || role.is_some_and(|it| it.level() >= Role::Maintainer.level()))
+    }
 }
 
 /// The latest pipeline of a commit, for lists of commits and projects.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rave_core::id::{PipelineId, ProjectId};
 use rave_core::name::{ObjectId, RefName, RepoPath};
+use rave_core::permission::Role;
 use rave_core::port::{Commit, Forge, ForgeError, PortError};
 
 use crate::error::GitError;
@@ -121,5 +122,23 @@ impl Forge for Git {
             .await
             .map_err(GitError::from)?;
         Ok(rules.iter().any(|it| it.covers(branch)))
+    }
+
+    async fn may_change(
+        &self,
+        project: ProjectId,
+        reference: &RefName,
+        role: Option<Role>,
+    ) -> Result<bool, ForgeError> {
+        let Some(branch) = reference.branch() else {
+            return Ok(true);
+        };
+        let rules = self
+            .protected_branches(project)
+            .await
+            .map_err(GitError::from)?;
+        let mut covering = rules.iter().filter(|it| it.covers(branch)).peekable();
+        let open = covering.peek().is_none();
+        Ok(open || covering.any(|it| it.lets_push(role) || it.lets_merge(role)))
     }
 }

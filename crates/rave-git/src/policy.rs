@@ -40,8 +40,17 @@ impl ProtectedBranch {
 
     /// Whether this role may push to such a branch.
     pub(crate) fn lets_push(&self, role: Option<Role>) -> bool {
-        self.push_level != NO_ONE && role.is_some_and(|it| it.level() >= self.push_level)
+        reaches(role, self.push_level)
     }
+
+    /// Whether this role may merge into such a branch.
+    pub(crate) fn lets_merge(&self, role: Option<Role>) -> bool {
+        reaches(role, self.merge_level)
+    }
+}
+
+fn reaches(role: Option<Role>, level: i64) -> bool {
+    level != NO_ONE && role.is_some_and(|it| it.level() >= level)
 }
 
 /// Whether a name matches a pattern in which `*` stands for any text.

@@ -193,6 +193,7 @@ impl Ci {
         let answered = matches!(wish.source, Source::Api | Source::Web);
         let user = access.principal().user_id();
         let occasion = self.occasion(access.project(), wish, user).await?;
+        self.need_change(access, &occasion).await?;
         let Some(reading) = self.read_plan(&occasion).await? else {
             return Err(CiError::NoPipeline(vec![
                 "Missing CI config file".to_owned(),
@@ -212,6 +213,28 @@ impl Ci {
             return Err(CiError::NoPipeline(errors));
         }
         Ok(draft)
+    }
+
+    /// Checks that the caller may change the branch or tag that a pipeline is for.
+    pub(super) async fn need_change(
+        &self,
+        access: &Access<RunPipelines>,
+        occasion: &Occasion,
+    ) -> Result<(), CiError> {
+        if !occasion.protected || access.principal().is_admin() {
+            return Ok(());
+        }
+        let kind = if occasion.tag { "tags" } else { "heads" };
+        let name = &occasion.ref_name;
+        let full = RefName::parse(&format!("refs/{kind}/{name}")).expect("it was resolved");
+        let (project, role) = (occasion.project.id, access.role());
+        if self.forge.may_change(project, &full, role).await? {
+            return Ok(());
+        }
+        Err(CiError::NoPipeline(vec![format!(
+            "You do not have sufficient permission to run a pipeline on '{name}'. Please select a different branch or \
+             contact your administrator for assistance."
+        )]))
     }
 
     /// Resolves a branch or tag to what a pipeline for it would be made from.

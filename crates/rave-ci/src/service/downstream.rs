@@ -351,6 +351,15 @@ impl Ci {
             Some(branch) => branch.to_owned(),
             None => access.project().default_branch.clone(),
         };
+        let asked = Wish::new(ref_name.clone(), Source::Pipeline);
+        let user = principal.user_id();
+        let occasion = self.occasion(access.project(), asked, user).await?;
+        if let Err(CiError::NoPipeline(messages)) = self.need_change(&access, &occasion).await {
+            return Ok(Err(Failure {
+                reason: R::InsufficientBridgePermissions,
+                messages,
+            }));
+        }
         let wish = Wish {
             variables: self.forwarded(waiting, trigger).await?,
             inputs: trigger.inputs.clone(),

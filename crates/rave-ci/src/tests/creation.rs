@@ -16,6 +16,7 @@ on_both_engines!(
     an_invalid_file_is_told_to_whoever_pushed,
     skipped_and_filtered_pushes,
     pipelines_on_request,
+    a_protected_branch_is_run_by_those_who_may_change_it,
 );
 
 async fn a_push_becomes_one_pipeline(place: Place) {
@@ -205,4 +206,28 @@ async fn pipelines_on_request(place: Place) {
         (deleted.status.as_u16(), world.pipelines().await.len()),
         (204, 0)
     );
+}
+
+async fn a_protected_branch_is_run_by_those_who_may_change_it(place: Place) {
+    let world = World::new(place, TWO).await;
+    let run = async || {
+        let wish = json!({"ref": "main"});
+        world
+            .api("developer", "POST", "/projects/1/pipeline", wish)
+            .await
+    };
+    assert_eq!(run().await.status, 201);
+    let maintainer = rave_core::permission::Role::Maintainer.level();
+    world
+        .fake
+        .least_to_change
+        .store(maintainer, Ordering::SeqCst);
+    let refused = run().await;
+    assert_eq!(refused.status, 400);
+    let text = refused.json().to_string();
+    assert!(
+        text.contains("sufficient permission to run a pipeline on 'main'"),
+        "{text}"
+    );
+    assert_eq!(world.pipelines().await.len(), 1);
 }

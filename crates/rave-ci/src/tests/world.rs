@@ -1,7 +1,7 @@
 //! A server of one test's own: a real database and blob store, a forge and a directory in memory, a clock that is moved.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Fake {
     /// Where every branch points to.
     pub(crate) head: Mutex<String>,
     pub(crate) away: AtomicBool,
+    /// The role that may push to the protected branch.
+    pub(crate) least_to_change: AtomicI64,
     /// Whether the developer is no member any more.
     pub(crate) left: AtomicBool,
     jobs: Arc<JobTokenStore>,
@@ -350,6 +352,16 @@ impl Forge for Fake {
     async fn is_protected(&self, _: ProjectId, name: &RefName) -> Result<bool, ForgeError> {
         Ok(name.branch() == Some("main"))
     }
+
+    async fn may_change(
+        &self,
+        _: ProjectId,
+        _: &RefName,
+        role: Option<Role>,
+    ) -> Result<bool, ForgeError> {
+        let least = self.least_to_change.load(Ordering::SeqCst);
+        Ok(role.is_some_and(|it| it.level() >= least))
+    }
 }
 
 /// What a request was answered with.
@@ -407,6 +419,7 @@ impl World {
             kept: Mutex::default(),
             head: Mutex::new(SHA.into()),
             away: AtomicBool::new(false),
+            least_to_change: AtomicI64::new(Role::Developer.level()),
             left: AtomicBool::new(false),
             jobs: JobTokenStore::new(db.clone()),
         });
