@@ -164,10 +164,17 @@ pub(crate) fn put_seen(
     status: Status,
     ended: bool,
 ) -> Result<(), Error> {
-    let sql = "UPDATE ci_follow SET due = 0, ended = $3 WHERE job_id = $1 AND EXISTS (
-                   SELECT 1 FROM ci_pipeline WHERE ci_pipeline.id = ci_follow.pipeline_id AND ci_pipeline.status = $2)";
-    tx.execute(sql, params![bridge.0, status.label(), ended])
-        .map(drop)
+    // The pipeline is held while its status is compared: otherwise its next status and this note pass each other unseen.
+    let sql = "UPDATE ci_pipeline SET version = version + 1
+               WHERE id = (SELECT pipeline_id FROM ci_follow WHERE job_id = $1) RETURNING status";
+    let Some(row) = tx.query_opt(sql, params![bridge.0])? else {
+        return Ok(());
+    };
+    if row.text("status")? != status.label() {
+        return Ok(());
+    }
+    let sql = "UPDATE ci_follow SET due = 0, ended = $2 WHERE job_id = $1";
+    tx.execute(sql, params![bridge.0, ended]).map(drop)
 }
 
 /// Lets a bridge follow nothing any more.
