@@ -13,8 +13,7 @@ use tracing::Instrument as _;
 use crate::cache::Caches;
 use crate::client::{Client, ClientError, chain};
 use crate::config::{ConfigError, RunnerConfig};
-use crate::exec::cgroup::Limits;
-use crate::exec::{Executor, ExecutorError};
+use crate::exec::{self, Executor, ExecutorError};
 use crate::job;
 
 /// A runner, ready to be verified and to run.
@@ -42,7 +41,7 @@ pub enum RunnerError {
 pub(crate) struct Shared {
     pub(crate) config: Arc<RunnerConfig>,
     pub(crate) client: Arc<Client>,
-    pub(crate) executor: Executor,
+    pub(crate) executor: Arc<dyn Executor>,
     pub(crate) caches: Caches,
 }
 
@@ -86,17 +85,8 @@ impl Runner {
         shutdown: CancellationToken,
         abort: CancellationToken,
     ) -> Result<(), RunnerError> {
-        let limits = Limits {
-            memory_bytes: self.config.default_memory_bytes,
-            cpus: self.config.cpus,
-            pids: self.config.pids,
-        };
-        let executor = Executor::new(&self.config, &limits);
-        if executor.is_sandbox() {
-            let trial = self.config.builds_dir.join(".trial");
-            std::fs::create_dir_all(&trial).map_err(RunnerError::Directories)?;
-            executor.check(trial).await?;
-        }
+        let executor = exec::open(&self.config);
+        executor.check().await?;
         let caches = Caches::new(self.config.cache_dir.clone(), self.config.cache_limit_bytes);
         let shared = Arc::new(Shared {
             config: self.config.clone(),

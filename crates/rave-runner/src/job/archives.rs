@@ -7,7 +7,7 @@ use super::stages::{Failure, Stages, blocking};
 use crate::cache::{CacheError, clean_key};
 use crate::client::artifacts::Upload;
 use crate::client::chain;
-use crate::exec::Outcome;
+use crate::exec::{Outcome, Whose};
 use crate::files::collect::{Collected, Finding, Wanted, collect};
 use crate::files::pack::pack;
 use crate::files::tree::Relative;
@@ -190,7 +190,7 @@ impl Stages<'_> {
                 &self.variables,
                 self.deadline,
                 &self.stops.all,
-                false,
+                Whose::Inspection,
             )
             .await;
         if outcome != Outcome::Exited(0) {

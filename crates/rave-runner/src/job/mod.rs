@@ -38,8 +38,7 @@ pub(crate) async fn run(
         &config.builds_dir,
         slot,
         &job.job_info,
-        shared.executor.is_sandbox(),
-        shared.executor.owner(),
+        shared.executor.layout(),
     );
     let remote = Remote::parse(&job.git_info.repo_url);
     let timeout = u64::try_from(job.runner_info.timeout)
@@ -88,6 +87,7 @@ pub(crate) async fn run(
     let done = CancellationToken::new();
     let mut stages = Stages {
         shared,
+        session: None,
         limits: limits(shared, &variables),
         job: &job,
         place,
@@ -180,7 +180,7 @@ fn variables(
     variables.set("CI_JOB_STATUS", "running");
     variables.set("CI_JOB_TIMEOUT", timeout_secs.to_string());
     variables.extend_from_job(&job.variables, &place.job_temporary);
-    let environment = if shared.executor.is_sandbox() {
+    let environment = if shared.executor.layout().disposable {
         "CI_DISPOSABLE_ENVIRONMENT"
     } else {
         "CI_SHARED_ENVIRONMENT"

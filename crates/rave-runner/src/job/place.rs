@@ -7,6 +7,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
+use crate::exec::Layout;
 use crate::files::tree::{Relative, Tree};
 use crate::variables::Variables;
 use crate::wire::JobInfo;
@@ -32,20 +33,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Chooses the directories of a project in one slot. `owner` is who jobs run as, when that is somebody else.
-    pub(crate) fn new(
-        builds: &Path,
-        slot: usize,
-        info: &JobInfo,
-        sandbox: bool,
-        owner: Option<u32>,
-    ) -> Self {
+    /// Chooses the directories of a project in one slot.
+    pub(crate) fn new(builds: &Path, slot: usize, info: &JobInfo, layout: Layout) -> Self {
         let named = Relative::new(Path::new(&info.project_full_path));
         let numbered = || PathBuf::from(format!("project-{}", info.project_id));
         let name = named.map_or_else(numbered, |it| it.as_path().to_owned());
         let beside = |base: &Path| base.join(format!("{}.tmp", name.display()));
         let slot_dir = builds.join(slot.to_string());
-        let job_builds = if sandbox {
+        let job_builds = if layout.disposable {
             PathBuf::from(INSIDE)
         } else {
             slot_dir.clone()
@@ -56,7 +51,7 @@ impl Place {
             job_project: job_builds.join(&name).display().to_string(),
             job_temporary: beside(&job_builds).display().to_string(),
             job_builds: job_builds.display().to_string(),
-            owner,
+            owner: layout.owner,
         }
     }
 
@@ -176,23 +171,30 @@ mod tests {
         }
     }
 
+    fn layout(disposable: bool) -> Layout {
+        Layout {
+            disposable,
+            owner: None,
+        }
+    }
+
     #[test]
     fn a_sandbox_shows_the_same_place_in_every_slot() {
-        let place = Place::new(Path::new("/var/b"), 3, &info("team/app"), true, None);
+        let place = Place::new(Path::new("/var/b"), 3, &info("team/app"), layout(true));
         assert_eq!(place.project, Path::new("/var/b/3/team/app"));
         assert_eq!(place.temporary, Path::new("/var/b/3/team/app.tmp"));
         assert_eq!(
             (place.job_project.as_str(), place.job_temporary.as_str()),
             ("/builds/team/app", "/builds/team/app.tmp")
         );
-        let place = Place::new(Path::new("/var/b"), 0, &info("team/app"), false, None);
+        let place = Place::new(Path::new("/var/b"), 0, &info("team/app"), layout(false));
         assert_eq!(place.job_project, "/var/b/0/team/app");
     }
 
     #[test]
     fn a_path_that_leaves_is_replaced_by_the_projects_number() {
         for path in ["../../etc", "/etc", ""] {
-            let place = Place::new(Path::new("/var/b"), 0, &info(path), true, None);
+            let place = Place::new(Path::new("/var/b"), 0, &info(path), layout(true));
             assert_eq!(place.project, Path::new("/var/b/0/project-7"), "{path:?}");
         }
     }
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn files_are_written_and_removed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let place = Place::new(dir.path(), 0, &info("a/b"), false, None);
+        let place = Place::new(dir.path(), 0, &info("a/b"), layout(false));
         let mut variables = Variables::default();
         let file = crate::wire::Variable {
             key: "KEY".into(),

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::place::Place;
 use super::run_steps;
 use crate::exec::cgroup::Limits;
-use crate::exec::{Outcome, PATH, Task};
+use crate::exec::{Outcome, Session, Setup, SetupError, Task, Whose};
 use crate::report::Stops;
 use crate::runner::Shared;
 use crate::script::{Body, script, with_echo};
@@ -54,6 +54,8 @@ impl Failure {
 /// Everything the stages of one job need.
 pub(crate) struct Stages<'a> {
     pub(crate) shared: &'a Arc<Shared>,
+    /// What the job runs in, once it is prepared.
+    pub(crate) session: Option<Box<dyn Session>>,
     pub(crate) job: &'a wire::Job,
     pub(crate) place: Place,
     pub(crate) variables: Variables,
@@ -90,10 +92,14 @@ impl Stages<'_> {
             Err(failure) => Some(failure),
             Ok(()) => self.run_prepared().await,
         };
+        let session = self.session.take();
         self.section(
             "cleanup_file_variables",
             "Cleaning up project directory and file based variables",
             async {
+                if let Some(session) = session {
+                    session.destroy().await;
+                }
                 let place = self.place.clone();
                 if let Err(error) = blocking(move || place.remove_temporary()).await {
                     self.trace
@@ -114,7 +120,10 @@ impl Stages<'_> {
             failed => failed,
         };
         let mut failure = match before {
-            Ok(()) => self.run_steps().await,
+            Ok(()) => {
+                let failure = self.run_steps().await;
+                failure.or(self.bring_back().await.err())
+            }
             Err(failure) => Some(failure),
         };
         if failure.as_ref().is_some_and(Failure::ends_everything) || self.stops.all.is_cancelled() {
@@ -125,6 +134,17 @@ impl Stages<'_> {
             failure = failure.or(Some(error));
         }
         failure.or_else(|| self.stopped())
+    }
+
+    /// Brings back what scripts left, for the stages that keep it.
+    async fn bring_back(&self) -> Stage {
+        let Some(session) = &self.session else {
+            return Ok(());
+        };
+        let collected = session.collect().await;
+        collected.map_err(|reason| {
+            Failure::System(format!("cannot bring back the job's files: {reason}"))
+        })
     }
 
     /// Returns the failure of a job that everything was stopped for.
@@ -173,37 +193,41 @@ impl Stages<'_> {
         Ok(())
     }
 
-    async fn prepare(&self) -> Stage {
+    async fn prepare(&mut self) -> Stage {
         let executor = self.shared.config.executor.name();
-        self.section("prepare_executor", &format!("Preparing the \"{executor}\" executor"), async {
-            self.trace.line(Tone::Plain, &format!("Using the {executor} executor..."));
-            let unused = |what: &str, name: &str| {
-                let text = format!("WARNING: the {what} {name} is recorded but not used by the {executor} executor");
-                self.trace.line(Tone::Warning, &text);
-            };
-            if !self.job.image.name.is_empty() {
-                unused("image", &self.job.image.name);
-            }
-            for service in self.job.services.iter().filter(|it| !it.name.is_empty()) {
-                unused("service", &service.name);
-            }
+        let strategy = self.strategy()?;
+        self.prepare_place(strategy.starts_empty()).await?;
+        let title = format!("Preparing the \"{executor}\" executor");
+        let session = self.section("prepare_executor", &title, async {
+            self.trace
+                .line(Tone::Plain, &format!("Using the {executor} executor..."));
+            let prepared = self.shared.executor.prepare(Setup {
+                job: self.job,
+                variables: &self.variables,
+                place: &self.place,
+                limits: self.limits,
+                trace: &self.trace,
+                deadline: self.deadline,
+                stop: &self.stops.script,
+            });
+            prepared.await.map_err(|error| match error {
+                SetupError::Configuration(text) => Failure::Configuration(text),
+                SetupError::System(text) => Failure::System(text),
+                SetupError::Stopped => self.stopped().unwrap_or(Failure::Timeout),
+            })
+        });
+        self.session = Some(session.await?);
+        self.section("prepare_script", "Preparing environment", async {
+            let host = nix::unistd::gethostname().unwrap_or_default();
+            let text = format!(
+                "Running on {} in {}",
+                host.display(),
+                self.place.job_project
+            );
+            self.trace.line(Tone::Plain, &text);
         })
         .await;
-        self.section("prepare_script", "Preparing environment", async {
-            let strategy = self.strategy()?;
-            self.prepare_place(strategy.starts_empty()).await?;
-            let host = nix::unistd::gethostname().unwrap_or_default();
-            self.trace.line(
-                Tone::Plain,
-                &format!(
-                    "Running on {} in {}",
-                    host.display(),
-                    self.place.job_project
-                ),
-            );
-            Ok(())
-        })
-        .await
+        Ok(())
     }
 
     fn strategy(&self) -> Result<Strategy, Failure> {
@@ -251,7 +275,13 @@ impl Stages<'_> {
             loop {
                 let (stop, deadline) = (&self.stops.script, self.deadline);
                 let outcome = self
-                    .execute(commands.clone(), &self.variables, deadline, stop, true)
+                    .execute(
+                        commands.clone(),
+                        &self.variables,
+                        deadline,
+                        stop,
+                        Whose::Runner,
+                    )
                     .await;
                 left -= 1;
                 match self.judge(outcome, deadline) {
@@ -350,7 +380,7 @@ impl Stages<'_> {
                     &self.variables,
                     deadline,
                     &self.stops.script,
-                    false,
+                    Whose::Job,
                 )
                 .await;
             self.judge(outcome, deadline)
@@ -382,7 +412,7 @@ impl Stages<'_> {
                     &variables,
                     deadline,
                     &self.stops.all,
-                    false,
+                    Whose::Job,
                 )
                 .await;
             let judged = self.judge(outcome, deadline);
@@ -404,7 +434,7 @@ impl Stages<'_> {
         variables: &Variables,
         deadline: Instant,
         stop: &CancellationToken,
-        trusted_network: bool,
+        whose: Whose,
     ) -> Outcome {
         let task = Task {
             script: script(
@@ -414,45 +444,17 @@ impl Stages<'_> {
                     commands,
                 },
             ),
-            environment: self.environment(),
-            writable: self.place.writable(),
-            trusted_network,
-            limits: self.limits,
+            environment: self.remote.environment(),
+            whose,
             deadline,
         };
+        let Some(session) = &self.session else {
+            return Outcome::Failed("the executor is not prepared".to_owned());
+        };
         let trace = self.trace.clone();
-        let outcome = self
-            .shared
-            .executor
-            .run(task, &mut |it| trace.write(it), stop)
-            .await;
+        let outcome = session.run(task, &mut |it| trace.write(it), stop).await;
         self.trace.flush();
         outcome
-    }
-
-    /// Returns the environment of the shell itself; the job's variables are in the script.
-    fn environment(&self) -> Vec<(String, String)> {
-        let sandbox = self.shared.executor.is_sandbox();
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
-            .ok()
-            .flatten()
-            .filter(|_| !sandbox);
-        let (name, home) = match user {
-            Some(user) => (user.name, user.dir.display().to_string()),
-            None => ("rave".to_owned(), crate::inner::HOME.to_owned()),
-        };
-        let pairs = [
-            ("PATH", PATH),
-            ("HOME", &home),
-            ("USER", &name),
-            ("LOGNAME", &name),
-            ("LANG", "C.UTF-8"),
-        ];
-        let mut environment: Vec<_> = pairs
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into();
-        environment.extend(self.remote.environment());
-        environment
     }
 
     /// Turns the end of a script into that of its stage, and explains in the log what needs it.
