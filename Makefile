@@ -31,13 +31,14 @@ test: test-rust test-fuzz test-e2e ## Run all tests: the crates' own on SQLite a
 test-rust:
 	@scripts/need build test
 	@scripts/guest-kernel
-	cargo test --profile $(PROFILE) --workspace
+	PROPTEST_RNG_SEED=1 cargo test --profile $(PROFILE) --workspace
 
 test-fuzz:
 	scripts/fuzz 10
 
-fuzz: ## Feed random input to what reads other people's text, for a minute each (FUZZ_SECONDS)
+fuzz: ## Feed random input to what reads other people's text, for a minute each (FUZZ_SECONDS), and try properties anew
 	scripts/fuzz $(or $(FUZZ_SECONDS),60)
+	PROPTEST_CASES=5000 cargo test --profile $(PROFILE) --workspace --lib
 
 test-e2e: build $(VENV)/ready
 	@scripts/need test
