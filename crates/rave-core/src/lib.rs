@@ -3,6 +3,7 @@
 pub mod event;
 pub mod id;
 pub mod job;
+pub mod memory;
 pub mod name;
 pub mod net;
 pub mod permission;

@@ -3,6 +3,7 @@
 //! What a graph of jobs cannot tell, such as whether there is a runner, is given by the caller.
 
 use crate::job::JobState;
+use crate::memory::Shortage;
 use crate::pipeline::Graph;
 use crate::time::Timestamp;
 
@@ -31,6 +32,8 @@ pub enum Reason {
     },
     /// No runner has taken it. The obstacle says why none will, if there is one.
     Runner { obstacle: Option<String> },
+    /// The runners that would take it lack memory.
+    Memory(Shortage),
     /// A runner was given it and is about to begin.
     Handover,
     /// It is about to make another pipeline.
@@ -46,6 +49,8 @@ pub enum Reason {
 pub struct Outside {
     /// Why no runner takes it, should it wait for one.
     pub obstacle: Option<String>,
+    /// The memory that it lacks, should it wait for a runner.
+    pub memory: Option<Shortage>,
     /// The resource group that it waits for, and the job that has the resource.
     pub resource: Option<(String, Option<String>)>,
 }
@@ -62,6 +67,7 @@ impl Reason {
             Self::Until { .. } => "delayed",
             Self::Resource { .. } => "resource_group",
             Self::Runner { .. } => "runner",
+            Self::Memory(_) => "memory",
             Self::Handover => "handover",
             Self::Trigger => "trigger",
             Self::Pipeline { .. } => "pipeline",
@@ -119,6 +125,7 @@ impl Reason {
                 obstacle: Some(obstacle),
             } => obstacle.clone(),
             Self::Runner { obstacle: None } => "Waits for a free runner".into(),
+            Self::Memory(shortage) => shortage.sentence(),
             Self::Handover => "A runner is about to start it".into(),
             Self::Trigger => "Is about to start another pipeline".into(),
             Self::Pipeline { blocked: false } => "Waits for another pipeline".into(),
@@ -172,8 +179,11 @@ impl<'a> Waiting<'a> {
                 let (group, holder) = outside.resource.clone().unwrap_or_default();
                 Reason::Resource { group, holder }
             }
-            JobState::Pending => Reason::Runner {
-                obstacle: outside.obstacle.clone(),
+            JobState::Pending => match (&outside.obstacle, &outside.memory) {
+                (None, Some(shortage)) => Reason::Memory(shortage.clone()),
+                (obstacle, _) => Reason::Runner {
+                    obstacle: obstacle.clone(),
+                },
             },
             JobState::Triggering => Reason::Trigger,
             JobState::Following { blocked } => Reason::Pipeline { blocked },
@@ -246,6 +256,7 @@ mod tests {
         let names = ["a", "b", "c", "d", "e", "f"];
         let outside = Outside {
             obstacle: obstacle.map(str::to_owned),
+            memory: None,
             resource: Some(("production".into(), Some("deploy #7".into()))),
         };
         let sentence = |at: usize| match waiting.reason(at, &outside) {
@@ -323,6 +334,29 @@ mod tests {
     fn needs_that_do_not_exist_hold_nothing_up() {
         let nodes = vec![node(0, Some(&[7]), JobState::Created)];
         assert_eq!(reasons(nodes, None), ["Waits for its turn"]);
+    }
+
+    #[test]
+    fn a_job_that_waits_for_memory_says_so_unless_no_runner_takes_it_anyway() {
+        let graph = Graph {
+            nodes: vec![node(0, None, JobState::Pending)],
+        };
+        let shortage = Shortage {
+            needs_bytes: 2,
+            ..Shortage::default()
+        };
+        let reason = |obstacle: Option<&str>| {
+            let outside = Outside {
+                obstacle: obstacle.map(str::to_owned),
+                memory: Some(shortage.clone()),
+                resource: None,
+            };
+            Waiting::new(&graph)
+                .reason(0, &outside)
+                .map(|it| it.label())
+        };
+        assert_eq!(reason(None), Some("memory"));
+        assert_eq!(reason(Some("No runner")), Some("runner"));
     }
 
     #[test]
