@@ -62,6 +62,70 @@ impl Default for SandboxPolicy {
     }
 }
 
+/// When an image is fetched from its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// For every job, though what is here already is not fetched again.
+    Always,
+    /// When it is not here yet.
+    IfNotPresent,
+    /// Never: it has to be here.
+    Never,
+}
+
+impl PullPolicy {
+    /// Reads the name that `pull_policy` has in job files and in configurations.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "always" => Some(Self::Always),
+            "if-not-present" => Some(Self::IfNotPresent),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
+
+    /// Returns that name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::IfNotPresent => "if-not-present",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// Which images jobs may use, and when they are fetched. The same for all executors that have images.
+#[derive(Clone, Debug)]
+pub struct ImagePolicy {
+    /// The image of jobs that name none. Without one the executor decides.
+    pub default_image: Option<String>,
+    /// Tried in order until one yields the image.
+    pub pull_policies: Vec<PullPolicy>,
+    /// What a job's `pull_policy` may choose. Empty: only `pull_policies`.
+    pub allowed_pull_policies: Vec<PullPolicy>,
+    /// Patterns with `*` and `?` that images of jobs must match. Empty: all.
+    pub allowed_images: Vec<String>,
+    /// The same for services.
+    pub allowed_services: Vec<String>,
+    /// A Docker configuration with credentials for registries.
+    pub auth_file: Option<PathBuf>,
+}
+
+impl Default for ImagePolicy {
+    fn default() -> Self {
+        Self {
+            default_image: None,
+            pull_policies: vec![PullPolicy::Always],
+            allowed_pull_policies: Vec::new(),
+            allowed_images: Vec::new(),
+            allowed_services: Vec::new(),
+            auth_file: None,
+        }
+    }
+}
+
 /// Everything a [`Runner`](crate::Runner) needs to know.
 #[derive(Clone)]
 pub struct RunnerConfig {
@@ -77,6 +141,8 @@ pub struct RunnerConfig {
     pub concurrency: usize,
     /// How jobs run.
     pub executor: ExecutorKind,
+    /// Which images jobs may use.
+    pub images: ImagePolicy,
     /// Where working copies live. Private to the runner; made when absent.
     pub builds_dir: PathBuf,
     /// Where caches live. Private to the runner; made when absent.
@@ -134,6 +200,7 @@ impl RunnerConfig {
             system_id: "s_000000000000".to_owned(),
             concurrency: 1,
             executor: ExecutorKind::Sandbox(SandboxPolicy::default()),
+            images: ImagePolicy::default(),
             builds_dir: data.join("builds"),
             cache_dir: data.join("cache"),
             binary: PathBuf::from("/proc/self/exe"),

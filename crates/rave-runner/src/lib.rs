@@ -17,7 +17,9 @@ mod variables;
 mod wire;
 
 pub use client::ClientError;
-pub use config::{ConfigError, ExecutorKind, Network, RunnerConfig, SandboxPolicy};
+pub use config::{
+    ConfigError, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig, SandboxPolicy,
+};
 pub use exec::ExecutorError;
 pub use files::unpack::{ExtractError, extract};
 pub use inner::sandbox_main;
