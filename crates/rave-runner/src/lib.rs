@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#![allow(dead_code, reason = "the executors that take images follow")]
+
 mod cache;
 mod client;
 mod config;

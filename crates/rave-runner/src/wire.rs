@@ -10,7 +10,7 @@ use rave_core::trace::TraceContext;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Reads `null` as the type's default.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
@@ -129,6 +129,8 @@ pub(crate) struct Job {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) services: Vec<Image>,
     #[serde(default, deserialize_with = "or_default")]
+    pub(crate) credentials: Vec<Credentials>,
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) artifacts: Vec<Artifact>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) cache: Vec<Cache>,
@@ -197,6 +199,9 @@ pub(crate) struct Variable {
     pub(crate) key: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) value: String,
+    /// Whether anybody may see it: only such variables reach services.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) public: bool,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) file: bool,
     #[serde(default, deserialize_with = "or_default")]
@@ -267,10 +272,64 @@ pub(crate) struct VaultEngine {
     pub(crate) path: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub(crate) struct Image {
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) name: String,
+    /// The names under which a service is reached, separated by spaces or commas.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) alias: String,
+    /// `None` keeps that of the image.
+    #[serde(default)]
+    pub(crate) entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) command: Option<Vec<String>>,
+    /// Variables of the service alone.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) variables: Vec<Variable>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) pull_policy: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) executor_opts: ImageOptions,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct ImageOptions {
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) docker: DockerOptions,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct DockerOptions {
+    /// Such as `linux/arm64`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) platform: String,
+    /// A name or a number, as the image knows it.
+    #[serde(default, deserialize_with = "number_or_text")]
+    pub(crate) user: String,
+}
+
+/// A name and password that the server sends along.
+#[derive(Clone, Default, Deserialize)]
+pub(crate) struct Credentials {
+    /// `registry`, or something that is not for us.
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
+    pub(crate) kind: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) url: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) username: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) password: String,
+}
+
+/// Reads what some write as a number.
+fn number_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(match serde_json::Value::deserialize(from)? {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    })
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

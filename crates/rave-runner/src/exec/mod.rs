@@ -7,6 +7,7 @@ pub(crate) mod cgroup;
 mod launcher;
 mod sandbox;
 mod shell;
+pub(crate) mod wanted;
 mod watch;
 
 use std::path::PathBuf;
