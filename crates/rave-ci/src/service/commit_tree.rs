@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::Ci;
 use super::elsewhere::{Projects, Servers};
+use super::local::Surroundings;
 use super::parent_artifacts::ParentArtifacts;
 use super::plan::Occasion;
 use crate::templates;
@@ -26,6 +27,8 @@ pub(super) struct CommitTree {
     commit: ObjectId,
     before: ObjectId,
     parent: Option<ParentArtifacts>,
+    /// What answers for other projects and servers, and for changes, when the pipeline is that of a working tree.
+    surroundings: Option<Surroundings>,
     projects: Projects,
     servers: Servers,
     runtime: Handle,
@@ -45,6 +48,7 @@ impl Ci {
                 blobs: self.blobs.clone(),
                 pipeline,
             }),
+            surroundings: self.surroundings(),
             projects: Projects::new(self, occasion.user),
             servers: Servers::new(self),
             runtime: Handle::current(),
@@ -108,6 +112,9 @@ impl Tree for CommitTree {
     }
 
     fn changed(&self) -> Option<Vec<String>> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.changed();
+        }
         if self.before.is_zero() {
             return None;
         }
@@ -121,6 +128,9 @@ impl Tree for CommitTree {
     }
 
     fn changed_since(&self, reference: &str) -> Option<Vec<String>> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.changed_since(reference);
+        }
         let forge = &self.forge;
         let work = async {
             let Some((since, _)) = forge.resolve(self.project, reference).await? else {
@@ -144,16 +154,25 @@ impl Tree for CommitTree {
         reference: Option<&str>,
         by: Requester,
     ) -> Result<Foreign, OpenError> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.open(project, reference, by);
+        }
         let opened = self.projects.open(project, reference.unwrap_or("HEAD"), by);
         self.opened(self.runtime.block_on(opened))
     }
 
     fn read_at(&self, at: &Foreign, path: &str) -> Option<String> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.read_at(at, path);
+        }
         let (project, commit) = self.projects.find(at)?;
         self.read_of(project, &commit, path)
     }
 
     fn files_at(&self, at: &Foreign) -> Vec<String> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.files_at(at);
+        }
         match self.projects.find(at) {
             Some((project, commit)) => self.files_of(project, &commit),
             None => Vec::new(),
@@ -166,16 +185,25 @@ impl Tree for CommitTree {
         version: &str,
         by: Requester,
     ) -> Result<Foreign, OpenError> {
+        if let Some(around) = &self.surroundings {
+            return around.tree.open_component(project, version, by);
+        }
         let opened = self.projects.open_component(project, version, by);
         self.opened(self.runtime.block_on(opened))
     }
 
     fn prefetch(&self, files: &[RemoteFile]) {
-        self.runtime.block_on(self.servers.prefetch(files));
+        match &self.surroundings {
+            Some(around) => around.tree.prefetch(files),
+            None => self.runtime.block_on(self.servers.prefetch(files)),
+        }
     }
 
     fn remote(&self, file: &RemoteFile) -> Result<String, RemoteError> {
-        self.runtime.block_on(self.servers.fetch(file))
+        match &self.surroundings {
+            Some(around) => around.tree.remote(file),
+            None => self.runtime.block_on(self.servers.fetch(file)),
+        }
     }
 
     fn template(&self, name: &str) -> Option<String> {

@@ -291,6 +291,13 @@ impl Ci {
         let gone = || CiError::NoPipeline(vec!["Commit not found".to_owned()]);
         let sha = ObjectId::parse(&parent.sha).map_err(|_| gone())?;
         let commit = self.forge.commit(parent.project, &sha).await?;
+        let mut variables = self.forwarded(waiting, trigger).await?;
+        let mut predefined = None;
+        if let Some(around) = self.surroundings() {
+            // Only the command that made the pipeline knows where the project really is, and what is set there.
+            predefined = Some(inherited(&waiting.side.predefined));
+            variables = [around.variables, variables].concat();
+        }
         let occasion = Occasion {
             commit: commit.ok_or_else(gone)?,
             project: waiting.project.clone(),
@@ -300,8 +307,9 @@ impl Ci {
             before: ObjectId::parse(&parent.before_sha).map_err(|_| gone())?,
             source: Source::ParentPipeline,
             user: waiting.job.user,
-            variables: self.forwarded(waiting, trigger).await?,
+            variables,
             inputs: Vec::new(),
+            predefined,
             more: upstream_variables(waiting),
             reach: Reach::Everything,
             schedule: None,
@@ -511,6 +519,16 @@ fn is_loop(above: &[Ancestor]) -> bool {
         *counts.entry(key).or_insert(0_usize) += 1;
     }
     counts.values().any(|it| *it > OCCURRENCES)
+}
+
+/// Returns the predefined variables of a parent as its child has them.
+fn inherited(parent: &[Variable]) -> Vec<Variable> {
+    let mut list = parent.to_vec();
+    list.retain(|it| !it.key.starts_with("CI_UPSTREAM_"));
+    for source in list.iter_mut().filter(|it| it.key == "CI_PIPELINE_SOURCE") {
+        Source::ParentPipeline.label().clone_into(&mut source.value);
+    }
+    list
 }
 
 fn upstream_variables(waiting: &Waiting) -> Vec<Variable> {

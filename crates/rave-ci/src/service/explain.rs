@@ -182,6 +182,7 @@ impl Ci {
             user: access.principal().user_id(),
             variables: side.variables.clone(),
             inputs: Vec::new(),
+            predefined: None,
             more: Vec::new(),
             reach: Reach::Everything,
             schedule: None,

@@ -4,10 +4,11 @@
 //! offered here is what a program needs to follow a pipeline to its end without asking over HTTP.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rave_blob::BlobReader;
-use rave_ci_lang::{Diagnostic, EventContext, Plan};
+use rave_ci_lang::{Diagnostic, EventContext, Plan, Tree, Variable};
 use rave_core::id::{JobId, PipelineId};
 use rave_core::job::{FailureReason, JobState, Status};
 use rave_core::name::ObjectId;
@@ -27,8 +28,17 @@ use crate::store::pipeline::{NewPipeline, Planned};
 /// How long a follower waits at most before it looks again.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What the machine of a working tree knows, and the project's repository does not.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Answers for other projects, for other servers and for what changed. May block.
+    pub tree: Arc<dyn Tree + Send + Sync>,
+    /// Variables that the project would have on its server.
+    pub variables: Vec<Variable>,
+}
+
 /// A pipeline that the caller has planned.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LocalRun {
     /// The commit that jobs get. The project's repository has it.
     pub commit: ObjectId,
@@ -38,6 +48,8 @@ pub struct LocalRun {
     pub config: String,
     pub plan: Plan,
     pub notices: Vec<Diagnostic>,
+    /// Answers for the files of child pipelines as it did for this one.
+    pub tree: Arc<dyn Tree + Send + Sync>,
 }
 
 /// A pipeline on its way.
@@ -120,7 +132,13 @@ impl Ci {
             config,
             mut plan,
             notices,
+            tree,
         } = run;
+        let around = Surroundings {
+            tree,
+            variables: event.project_variables.clone(),
+        };
+        *self.lock_surroundings() = Some(around);
         for job in &mut plan.jobs {
             job.tags.clear();
         }
@@ -161,6 +179,16 @@ impl Ci {
             url_base: format!("{}/{}", self.config.external_url, project.path),
         };
         Ok(self.make(draft, None, None).await?)
+    }
+
+    fn lock_surroundings(&self) -> MutexGuard<'_, Option<Surroundings>> {
+        let lock = self.surroundings.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what stands around the working tree whose pipelines these are. `None`: this is a server.
+    pub(super) fn surroundings(&self) -> Option<Surroundings> {
+        self.lock_surroundings().clone()
     }
 
     /// Returns what tells that [`Ci::local_pipelines`] may have another answer.

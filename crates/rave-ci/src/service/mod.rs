@@ -34,7 +34,7 @@ pub(crate) mod schedules;
 pub(crate) mod settings;
 pub(crate) mod triggers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::registry::Registry;
 use rave_blob::BlobStore;
@@ -95,6 +95,8 @@ pub struct Ci {
     pub(crate) metrics: CiMetrics,
     /// Files of other servers that pipelines include.
     pub(crate) remote: Arc<RemoteFiles>,
+    /// What is around the working tree that this process runs pipelines of, if it does.
+    pub(crate) surroundings: Mutex<Option<local::Surroundings>>,
     /// Work that must outlive the request that began it; [`Ci::run_workers`] waits for it.
     pub(crate) tasks: TaskTracker,
 }
@@ -125,6 +127,7 @@ impl Ci {
             wakes: Wakes::default(),
             logs: LogSignal::new(),
             metrics: CiMetrics::default(),
+            surroundings: Mutex::default(),
             tasks: TaskTracker::new(),
         })
     }

@@ -38,6 +38,8 @@ pub(crate) struct Occasion {
     pub(crate) variables: Vec<Variable>,
     /// Inputs for the header of the file.
     pub(crate) inputs: Vec<(String, InputValue)>,
+    /// What takes the place of the predefined variables that follow from all this.
+    pub(crate) predefined: Option<Vec<Variable>>,
     /// Predefined variables that only this way of asking for a pipeline has.
     pub(crate) more: Vec<Variable>,
     /// Which of the project's variables may show in what is planned.
@@ -88,9 +90,12 @@ impl Ci {
         occasion: &Occasion,
         text: String,
     ) -> Result<Reading, CiError> {
-        let mut predefined = self.predefined(occasion).await?;
+        let mut predefined = match &occasion.predefined {
+            Some(known) => known.clone(),
+            None => self.predefined(occasion).await?,
+        };
         predefined.extend_from_slice(&occasion.more);
-        let project_variables = match occasion.reach {
+        let mut project_variables = match occasion.reach {
             Reach::Nothing => Vec::new(),
             reach => {
                 let protected = occasion.protected && reach == Reach::Everything;
@@ -98,6 +103,9 @@ impl Ci {
                     .await?
             }
         };
+        if let Some(around) = self.surroundings() {
+            project_variables.extend(around.variables);
+        }
         let event = EventContext {
             source: occasion.source.label().to_owned(),
             ref_name: occasion.ref_name.clone(),
@@ -110,6 +118,7 @@ impl Ci {
             child: occasion.parent.is_some(),
             server_fqdn: predefined
                 .iter()
+                .rev()
                 .find(|it| it.key == "CI_SERVER_FQDN")
                 .map(|it| it.value.clone())
                 .unwrap_or_default(),

@@ -1,8 +1,8 @@
 //! Files of other servers, kept in the user's cache directory so that a second look needs no network.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rave_ci_lang::{Limits, RemoteError, RemoteFile};
@@ -16,12 +16,12 @@ const PARALLEL: usize = 8;
 
 type Answer = Result<String, RemoteError>;
 
-/// Fetches each URL at most once.
+/// Fetches each URL at most once. Clones share the answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetcher {
     directory: Option<PathBuf>,
     offline: bool,
-    answers: RefCell<HashMap<String, Answer>>,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
 }
 
 impl Fetcher {
@@ -30,7 +30,7 @@ impl Fetcher {
         Self {
             directory,
             offline,
-            answers: RefCell::default(),
+            answers: Arc::default(),
         }
     }
 
@@ -42,8 +42,7 @@ impl Fetcher {
 
     pub(crate) fn fetch(&self, file: &RemoteFile) -> Answer {
         self.prefetch(std::slice::from_ref(file));
-        let answers = self.answers.borrow();
-        answers
+        self.known()
             .get(&file.url)
             .cloned()
             .unwrap_or(Err(RemoteError::OutOfTime))
@@ -53,7 +52,7 @@ impl Fetcher {
     pub(crate) fn prefetch(&self, files: &[RemoteFile]) {
         let mut wanted = Vec::new();
         for file in files {
-            let known = self.answers.borrow().contains_key(&file.url);
+            let known = self.known().contains_key(&file.url);
             if known || wanted.contains(&file.url) {
                 continue;
             }
@@ -85,7 +84,11 @@ impl Fetcher {
     }
 
     fn answer(&self, url: &str, answer: Answer) {
-        self.answers.borrow_mut().insert(url.to_owned(), answer);
+        self.known().insert(url.to_owned(), answer);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, url: &str) -> Option<PathBuf> {

@@ -1,9 +1,9 @@
 //! The working tree as the language sees it: files as they are on disk, uncommitted and untracked ones included, and
 //! other projects where the command line says that they are.
 
-use std::cell::RefCell;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
 use rave_core::name::RepoPath;
@@ -28,8 +28,8 @@ pub(crate) enum Changes {
     Since(String),
 }
 
-/// Answers from a directory.
-#[derive(Debug)]
+/// Answers from a directory. Clones share what was fetched.
+#[derive(Clone, Debug)]
 pub(crate) struct WorkingTree {
     git: Option<Git>,
     root: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct WorkingTree {
     projects: Vec<(String, PathBuf)>,
     fetcher: Fetcher,
     /// Projects that were asked for and are nowhere.
-    missing: RefCell<Vec<String>>,
+    missing: Arc<Mutex<Vec<String>>>,
 }
 
 impl WorkingTree {
@@ -58,7 +58,7 @@ impl WorkingTree {
             changes,
             projects,
             fetcher,
-            missing: RefCell::default(),
+            missing: Arc::default(),
         }
     }
 
@@ -71,18 +71,22 @@ impl WorkingTree {
             changes: self.changes.clone(),
             projects: self.projects.clone(),
             fetcher: self.fetcher.clone(),
-            missing: RefCell::default(),
+            missing: Arc::default(),
         }
     }
 
     /// Returns the projects that a file includes and that no directory was given for.
     pub(crate) fn missing_projects(&self) -> Vec<String> {
-        self.missing.borrow().clone()
+        let missing = self.missing.lock();
+        missing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets every condition on changes hold.
-    pub(crate) fn assume_changed(&mut self) {
-        self.changes = Changes::Unknown;
+    /// Returns the tree with another answer to what changed.
+    pub(crate) fn with_changes(&self, changes: Changes) -> Self {
+        Self {
+            changes,
+            ..self.clone()
+        }
     }
 
     fn directory_of(&self, project: &str) -> Option<&Path> {
@@ -133,7 +137,8 @@ impl Tree for WorkingTree {
         _: Requester,
     ) -> Result<Foreign, OpenError> {
         let Some(directory) = self.directory_of(project) else {
-            self.missing.borrow_mut().push(project.to_owned());
+            let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            missing.push(project.to_owned());
             return Err(OpenError::NoProject);
         };
         let sha = match reference {

@@ -1,13 +1,17 @@
 //! From the files as they are to the plan of what is to run.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rave_ci::local::LocalRun;
-use rave_ci_lang::{Compiled, Needed, NotSelected, Outcome, Plan, Selection, Variable, When};
+use rave_ci_lang::{
+    Compiled, ForeignNeed, JobPlan, Needed, NotSelected, Outcome, Plan, Selection, Variable, When,
+};
 
 use super::snapshot::Snapshot;
 use super::{RunArgs, show};
 use crate::ci::Session;
+use crate::ci::tree::Changes;
 use crate::failure::{Usage, hinted};
 use crate::terminal::say;
 
@@ -19,24 +23,35 @@ pub(super) struct Prepared {
     pub(super) reference: String,
 }
 
+/// What a watcher wants again after a change.
+#[derive(Debug)]
+pub(super) struct Again {
+    /// The paths that changed.
+    pub(super) changed: Vec<String>,
+    /// The names of the jobs that this affects.
+    pub(super) names: Vec<String>,
+    /// These jobs as they are in a pipeline of this change, where they are in one.
+    pub(super) jobs: Vec<JobPlan>,
+}
+
 /// Returns which jobs the arguments want, and what they need besides.
-pub(super) fn selection(args: &RunArgs, needed: Option<Needed>) -> Selection {
-    let asked = if args.needs {
-        Needed::All
-    } else {
-        Needed::Nothing
-    };
+pub(super) fn selection(args: &RunArgs) -> Selection {
     Selection {
         jobs: args.jobs.clone(),
         stages: args.stages.clone(),
-        needed: needed.unwrap_or(asked),
+        needed: if args.needs {
+            Needed::All
+        } else {
+            Needed::Nothing
+        },
     }
 }
 
-/// Plans the pipeline, or the wanted part of it. `needed` stands for what the arguments say of it. `None` when there is nothing to run, which has been said.
+/// Plans the pipeline, or the wanted part of it. For a run again, the session's tree lets all conditions on changes hold.
+/// `None` when there is nothing to run, which has been said.
 pub(super) fn prepare(
     args: &RunArgs,
-    needed: Option<Needed>,
+    again: Option<&Again>,
     session: &mut Session,
     snapshot: &Snapshot,
 ) -> anyhow::Result<Option<Prepared>> {
@@ -66,20 +81,40 @@ pub(super) fn prepare(
         say(refusal);
         return Ok(None);
     };
-    let selection = selection(args, needed);
+    let asked = selection(args);
+    let selection = match again {
+        Some(again) => Selection {
+            jobs: again.names.clone(),
+            stages: Vec::new(),
+            needed: Needed::Artifacts,
+        },
+        None => asked.clone(),
+    };
     let by_hand = Selection {
         jobs: args.manual.clone(),
         ..Selection::default()
     };
-    let mut named = plan
-        .named(&selection)
-        .map_err(|it| not_selected(&it, &plan, &session.text))?;
+    let mut named = match again {
+        // What a change affects nobody has named.
+        Some(_) if asked.is_everything() => Vec::new(),
+        Some(_) => plan.known(&asked),
+        None => plan
+            .named(&asked)
+            .map_err(|it| not_selected(&it, &plan, &session.text))?,
+    };
     named.extend(
         plan.named(&by_hand)
             .map_err(|it| not_selected(&it, &plan, &session.text))?,
     );
     plan.select(&selection)
         .map_err(|it| not_selected(&it, &plan, &session.text))?;
+    refuse_foreign(&plan)?;
+    let mut tree = session.tree.clone();
+    if let Some(again) = again {
+        again.decide(&mut plan);
+        // Children are planned anew.
+        tree = tree.with_changes(Changes::Given(again.changed.clone()));
+    }
     if selection.needed == Needed::All {
         named.extend(awaited(&plan));
     }
@@ -103,8 +138,57 @@ pub(super) fn prepare(
             config: session.text.clone(),
             plan,
             notices,
+            tree: Arc::new(tree),
         },
     }))
+}
+
+impl Again {
+    /// Puts jobs as this change has them in the place of those of a pipeline in which everything has changed. Which jobs
+    /// they get artifacts from stays: those were not affected, but are there.
+    fn decide(&self, plan: &mut Plan) {
+        for job in &mut plan.jobs {
+            if let Some(decided) = self.jobs.iter().find(|it| it.name == job.name) {
+                *job = JobPlan {
+                    needs: job.needs.take(),
+                    dependencies: job.dependencies.take(),
+                    ..decided.clone()
+                };
+            }
+        }
+    }
+}
+
+/// Refuses jobs that get artifacts from where this machine has none.
+fn refuse_foreign(plan: &Plan) -> anyhow::Result<()> {
+    let foreign = |job: &JobPlan| {
+        job.foreign_needs.iter().find_map(|it| match it {
+            ForeignNeed::Project {
+                project,
+                job,
+                artifacts: true,
+                ..
+            } => Some((project.clone(), job.clone())),
+            // Those of the parent pipeline are there.
+            ForeignNeed::Project { .. } | ForeignNeed::Pipeline { .. } => None,
+        })
+    };
+    let mut found = plan.jobs.iter().filter_map(|it| Some((it, foreign(it)?)));
+    let Some((job, (project, needed))) = found.next() else {
+        return Ok(());
+    };
+    let others = plan.jobs.iter().filter(|it| foreign(it).is_none());
+    let others: Vec<String> = others.map(|it| show::quoted(&it.name)).collect();
+    let hint = if others.is_empty() {
+        "it runs on the server only; `rave ci explain` and `rave ci graph` work here".to_owned()
+    } else {
+        format!("run the others: rave ci run {}", others.join(" "))
+    };
+    let text = format!(
+        "the job {:?} gets the artifacts of {:?} in the project {}, which a run of a working tree cannot fetch",
+        job.name, needed, project
+    );
+    Err(hinted(text, hint, None))
 }
 
 /// Returns the manual jobs that others wait for.

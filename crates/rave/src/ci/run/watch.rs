@@ -3,22 +3,22 @@
 //! The watcher is the snapshot: git's own idea of which files count, which are ignored and whether a file really differs
 //! from before. It looks again and again, less often where looking takes long.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rave_ci_lang::{Needed, Outcome};
+use rave_ci_lang::{Diagnostics, JobPlan, Outcome};
 use rave_core::name::ObjectId;
 
 use super::follow::End;
 use super::perform::Stage;
 use super::place::Place;
-use super::prepare::prepare;
+use super::prepare::{Again, prepare};
 use super::snapshot::{Camera, Snapshot};
 use super::stop::Stop;
 use super::{RunArgs, keep, open, show};
 use crate::ci::Session;
+use crate::ci::tree::Changes;
 use crate::failure;
 use crate::terminal::{Style, say};
 use crate::wiring;
@@ -60,6 +60,7 @@ async fn go_on(
     let style = Style::stderr();
     // The files of the last run that was not cut off: what has changed since then has not been tried.
     let mut tried: Option<ObjectId> = None;
+    let mut known: Option<Vec<JobPlan>> = None;
     loop {
         let snapshot = camera.take()?;
         let changed = match &tried {
@@ -67,7 +68,7 @@ async fn go_on(
             None => None,
         };
         let outdated = next_change(camera, &snapshot.tree);
-        let end = match once(args, stage, &snapshot, changed, stop, outdated).await {
+        let end = match once(args, stage, &snapshot, changed, &mut known, stop, outdated).await {
             Ok(Some(end)) => end,
             Ok(None) => End::Over,
             // The next change may mend it.
@@ -90,42 +91,36 @@ async fn go_on(
     }
 }
 
-/// Runs what these changes affect. `None`: nothing.
+/// Runs what these changes affect. `known` are the jobs as they were the last time. `None`: nothing.
 async fn once(
     args: &RunArgs,
     stage: &mut Stage<'_>,
     snapshot: &Snapshot,
     changed: Option<Vec<String>>,
+    known: &mut Option<Vec<JobPlan>>,
     stop: &mut Stop,
     outdated: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<End>> {
     let started = Instant::now();
-    let mut wanted = args.clone();
-    if let Some(changed) = &changed {
-        let Some(jobs) = affected(args, changed)? else {
-            return Ok(None);
-        };
-        wanted.jobs = jobs;
-        wanted.stages.clear();
-    }
-    // Conditions on changes have been decided; what remains is the pipeline in which they all hold.
-    wanted.event.changes = changed
-        .is_none()
-        .then(|| args.event.changes.clone())
-        .flatten();
-    let mut session = Session::open(&wanted.place, &wanted.event)?;
-    if changed.is_some() {
-        session.tree.assume_changed();
-    }
-    let needed = if changed.is_some() {
-        Some(Needed::Artifacts)
-    } else {
-        None
+    let mut session = Session::open(&args.place, &args.event)?;
+    let everything = jobs_if(args, Changes::Unknown)?.map_err(|it| session.invalid(&it))?;
+    let before = known.replace(everything.clone());
+    let again = match changed {
+        Some(changed) => {
+            let again = affected(args, changed, &before.unwrap_or_default(), &everything)?;
+            if again.names.is_empty() {
+                return Ok(None);
+            }
+            // Conditions on changes have been decided; what remains is the pipeline in which they all hold.
+            session.tree = session.tree.with_changes(Changes::Unknown);
+            Some(again)
+        }
+        None => None,
     };
-    let Some(prepared) = prepare(&wanted, needed, &mut session, snapshot)? else {
+    let Some(prepared) = prepare(args, again.as_ref(), &mut session, snapshot)? else {
         return Ok(None);
     };
-    if changed.is_none() {
+    if again.is_none() {
         prepared.say_unused();
     }
     let performed = stage
@@ -134,43 +129,69 @@ async fn once(
     Ok(Some(performed.0))
 }
 
-/// Returns the names of the jobs that a change affects, of those that are watched, and says why. `None`: there are none.
-fn affected(args: &RunArgs, changed: &[String]) -> anyhow::Result<Option<Vec<String>>> {
+/// Returns the jobs that there are if this is what changed.
+fn jobs_if(args: &RunArgs, changes: Changes) -> anyhow::Result<Result<Vec<JobPlan>, Diagnostics>> {
+    let mut session = Session::open(&args.place, &args.event)?;
+    session.tree = session.tree.with_changes(changes);
+    Ok(session.compile().map(|compiled| match compiled.outcome {
+        Outcome::Pipeline(plan) => {
+            let watched = plan.known(&super::prepare::selection(args));
+            let jobs = plan.jobs.into_iter();
+            jobs.filter(|it| watched.contains(&it.name)).collect()
+        }
+        _ => Vec::new(),
+    }))
+}
+
+/// Returns the jobs that a change affects, of those that are watched, and says why: they are in a pipeline of this change,
+/// or the file says something else of them than `before`. `now` are all there may be.
+fn affected(
+    args: &RunArgs,
+    changed: Vec<String>,
+    before: &[JobPlan],
+    now: &[JobPlan],
+) -> anyhow::Result<Again> {
     let style = Style::stderr();
-    say(&format!("\n{} changed", style.bold(&show::list(changed))));
-    let watched = super::prepare::selection(args, None);
-    let names = |paths: &[String]| -> anyhow::Result<Option<BTreeSet<String>>> {
-        let mut event = args.event.clone();
-        event.changes = Some(paths.to_vec());
-        let session = Session::open(&args.place, &event)?;
-        Ok(match session.compile() {
-            Ok(compiled) => match compiled.outcome {
-                Outcome::Pipeline(plan) => Some(plan.known(&watched).into_iter().collect()),
-                _ => Some(BTreeSet::new()),
-            },
-            // A job that is left needs one that is not.
-            Err(_) => None,
-        })
-    };
-    let Some(now) = names(changed)? else {
+    say(&format!("\n{} changed", style.bold(&show::list(&changed))));
+    let Ok(jobs) = jobs_if(args, Changes::Given(changed.clone()))? else {
+        // A job that is left needs one that is not.
         say(
             "  all jobs: which of them it affects cannot be told, since some need others that it does not affect",
         );
-        return Ok(Some(args.jobs.clone()));
+        return Ok(Again {
+            changed,
+            names: now.iter().map(|it| it.name.clone()).collect(),
+            jobs: Vec::new(),
+        });
     };
-    let always = names(&[])?.unwrap_or_default();
-    for name in &now {
-        let why = if always.contains(name) {
+    let always = jobs_if(args, Changes::Given(Vec::new()))?.unwrap_or_default();
+    let is_in = |list: &[JobPlan], name: &str| list.iter().any(|it| it.name == name);
+    let mut names = Vec::new();
+    for job in now {
+        let why = if before.iter().all(|it| it != job) {
+            "what the file says of it has changed"
+        } else if is_in(&always, &job.name) {
             "whatever changes"
-        } else {
+        } else if is_in(&jobs, &job.name) {
             "its rules name the change"
+        } else {
+            continue;
         };
-        say(&format!("  {name} {}", style.dim(&format!("({why})"))));
+        say(&format!(
+            "  {} {}",
+            job.name,
+            style.dim(&format!("({why})"))
+        ));
+        names.push(job.name.clone());
     }
-    if now.is_empty() {
+    if names.is_empty() {
         say("  no job is affected");
     }
-    Ok((!now.is_empty()).then(|| now.into_iter().collect()))
+    Ok(Again {
+        changed,
+        names,
+        jobs,
+    })
 }
 
 /// Waits until the files differ from a tree, and have stopped changing.
