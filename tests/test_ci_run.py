@@ -293,6 +293,44 @@ def test_a_watch_runs_what_a_change_affects(tree: Make) -> None:
     assert work.runs() == []
 
 
+def test_a_watch_takes_jobs_as_the_change_has_them(tree: Make) -> None:
+    pipeline = """\
+a: {needs: [], script: [echo one], rules: [{changes: [src/*]}]}
+b:
+  needs: []
+  script: ['echo "from $HOW"']
+  rules:
+    - {changes: [src/*], variables: {HOW: source}}
+    - {changes: [docs/*], variables: {HOW: docs}}
+    - {exists: [late], variables: {HOW: late}}
+m: {needs: [], when: manual, script: [echo by hand]}
+"""
+    work = tree(pipeline, {"src/a": "", "docs/a": ""})
+    process = work.start("watch", "--json", "--changes", "src/a")
+    assert process.stdout
+
+    def next_run() -> tuple[dict[str, str], list[str]]:
+        """Returns what became of the jobs of the next run that is not cut off, and what they said."""
+        said = []
+        for event in map(json.loads, process.stdout):
+            said += [event["line"]] if event["event"] == "log" and not event["line"].startswith("$") else []
+            if event["event"] == "summary":
+                return {it["name"]: it["status"] for it in event["jobs"]}, sorted(said)
+        raise AssertionError(process.communicate())
+
+    try:
+        assert next_run() == ({"a": "success", "b": "success", "m": "manual"}, ["from source", "one"])
+        work.write({"docs/a": "new"})
+        assert next_run() == ({"b": "success", "m": "manual"}, ["from docs"])
+        work.write({"late": ""})
+        assert next_run() == ({"b": "success", "m": "manual"}, ["from late"])
+        work.write({".gitlab-ci.yml": pipeline.replace("echo one", "echo two")})
+        assert next_run() == ({"a": "success", "b": "success", "m": "manual"}, ["from late", "two"])
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_a_change_stops_a_run_that_is_outdated(tree: Make) -> None:
     duration = next(_durations)
     work = tree(f"a: {{script: [cat file, 'test -e done || sleep {duration}']}}\n", {"file": "old\n"})
@@ -310,6 +348,65 @@ def test_a_change_stops_a_run_that_is_outdated(tree: Make) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_an_ignored_directory_of_a_repository_is_none_of_it(tree: Make) -> None:
+    work = tree("a: {script: [exit 1]}\n", {".gitignore": "scratch/\n"})
+    work.write({"scratch/.gitlab-ci.yml": "a: {script: [cat file, 'test ! -e .gitignore']}\n", "scratch/file": "here\n"})
+    assert work.run("-C", "scratch").must(0).log("a")[:2] == ["$ cat file", "here"]
+    # One whose files are all ignored is an empty part of it.
+    work.write({"part/.gitlab-ci.yml": "a: {script: ['test -z \"$(ls -A | grep -v ^.git$)\"']}\n", "part/.gitignore": "*\n"})
+    work.run("-C", "part").must(0)
+
+
+def test_children_include_what_the_parent_could(tree: Make) -> None:
+    files = {
+        ".gitlab-ci.yml": "go: {trigger: {include: child.yml, strategy: depend}}\n",
+        "child.yml": "include: [{project: team/shared, file: jobs.yml}, {component: $CI_SERVER_FQDN/team/shared/part@~latest}]\n",
+        ".rave-ci.env": "FROM_FILE=file\n",
+    }
+    shared = tree("{}", {
+        "jobs.yml": "shared: {script: ['echo $FROM_FILE $CI_PROJECT_URL $CI_PIPELINE_SOURCE'], rules: [{if: '$FROM_FILE == \"file\"', changes: [src/*]}]}\n",
+        "templates/part.yml": "part: {script: [echo part]}\n",
+    })  # fmt: skip
+    work = tree(files.pop(".gitlab-ci.yml"), files)
+    work.git("remote", "add", "origin", "https://forge.invalid/team/app.git")
+    arguments = ("--offline", "--project", f"team/shared={shared.directory}", "--changes")
+    ran = work.run(*arguments, "src/a").must(0)
+    assert ran.jobs() == {"go": "success", "shared": "success", "part": "success"}
+    assert ran.log("shared")[-1] == "file https://forge.invalid/team/app parent_pipeline"
+    assert set(work.run(*arguments, "docs/a").must(0).jobs()) == {"go", "part"}
+    # What is not there is the fault of the file, not of a network that nobody asked.
+    assert work.run("--offline").must(1).jobs() == {"go": "failed"}
+
+
+def test_artifacts_of_another_project_are_refused(tree: Make) -> None:
+    work = tree("a: {script: [cat lib], needs: [{project: team/lib, job: build, ref: main, artifacts: true}]}\n'b c': {script: [echo]}\n")
+    refused = work.ci("run").must(1)
+    assert 'the job "a" gets the artifacts of "build" in the project team/lib' in refused.err
+    assert "hint: run the others: rave ci run 'b c'" in refused.err
+    work.ci("run", "b c").must(0)
+
+
+def test_a_repository_with_long_object_names(tree: Make, scratch: Path) -> None:
+    work = tree("a: {script: ['git rev-parse --show-object-format', cat file]}\n", {"file": "old\n"}, repository=False)
+    work.git("init", "-q", "-b", "main", "--object-format=sha256")
+    work.commit("First")
+    assert work.run().must(0).log("a")[1::2] == ["sha256", "old"]
+    work.write({"file": "new\n"})
+    assert work.run().must(0).log("a")[1::2] == ["sha256", "new"]
+
+
+def test_large_files_are_there(tree: Make) -> None:
+    work = tree("a: {script: [cat big.bin, cat other.bin]}\n", {".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n"})
+    work.git("lfs", "install", "--local")
+    work.write({"big.bin": "committed\n"})
+    work.commit("Second")
+    assert work.git("cat-file", "-p", "HEAD:big.bin").startswith("version https://git-lfs")
+    work.write({"other.bin": "untracked\n"})
+    status, objects = work.git("status", "--porcelain"), sorted((work.directory / ".git/lfs/objects").rglob("*"))
+    assert work.run().must(0).log("a")[1::2] == ["committed", "untracked"]
+    assert (work.git("status", "--porcelain"), sorted((work.directory / ".git/lfs/objects").rglob("*"))) == (status, objects)
 
 
 SAMPLE = {

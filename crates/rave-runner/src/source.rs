@@ -193,7 +193,8 @@ pub(crate) fn commands(
             git.reference
         )));
         text.push_str(&format!(
-            "rave_git -c submodule.recurse=false checkout -f -q {}\n",
+            // Large files come together afterwards, not one by one.
+            "(export GIT_LFS_SKIP_SMUDGE=1; rave_git -c submodule.recurse=false checkout -f -q {})\n",
             git.sha
         ));
         text.push_str(&clean(variables));

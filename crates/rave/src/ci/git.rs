@@ -165,6 +165,15 @@ impl Git {
         self.paths(&["ls-tree", "-r", "-z", "--name-only", commit])
     }
 
+    /// Whether the repository ignores this directory of it, and has no file of it nevertheless.
+    pub(crate) fn ignores_directory(&self) -> bool {
+        let ignored = self.output(&["check-ignore", "--quiet", "--", "."]);
+        ignored.is_some()
+            && self
+                .paths(&["ls-files", "-z"])
+                .is_none_or(|it| it.is_empty())
+    }
+
     /// Returns the tags of the repository.
     pub(crate) fn tags(&self) -> Vec<String> {
         let tags = self.text(&["tag", "--list"]).unwrap_or_default();

@@ -48,6 +48,8 @@ impl Session {
         let root = find_root(&start, &file).to_owned();
         let repository = start.ancestors().any(|it| it.join(".git").exists());
         let git = repository.then(|| Git::new(&root));
+        // A directory that the repository around it ignores is none of it.
+        let git = git.filter(|it| root.join(".git").exists() || !it.ignores_directory());
         let text = read_file(&root, &file)?;
         let (head, settings) = git.as_ref().map(Git::facts).unwrap_or_default();
         let directory = root.file_name().map(|it| it.to_string_lossy().into_owned());

@@ -24,6 +24,10 @@ use crate::failure::hinted;
 use crate::up::Server;
 use crate::{logging, runner};
 
+/// What a repository is configured with whose objects have SHA-256 names.
+const LONG_NAMES: &str =
+    "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = sha256\n";
+
 /// The first administrator, on whose behalf everything happens.
 const ROOT: UserId = UserId(1);
 
@@ -259,6 +263,12 @@ async fn fill(
         made.and_then(|()| std::fs::write(&path, text))
             .with_context(|| format!("cannot write {}", path.display()))
     };
+    let config = repository.join("config");
+    let known = std::fs::read_to_string(&config).unwrap_or_default();
+    if snapshot.commit.as_str().len() == 64 && !known.contains(LONG_NAMES) {
+        // It was made for short names, and has no objects yet.
+        write("config", &format!("{known}{LONG_NAMES}"))?;
+    }
     write("objects/info/alternates", &alternates)?;
     let mut packed: String = String::new();
     for (name, id) in snapshot.references.iter().filter(|it| it.0 != reference) {

@@ -30,7 +30,7 @@ const FOREIGN: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) commit: ObjectId,
-    /// The files, whatever the commit is.
+    /// The files, whatever the commit is; large ones may be pointers.
     pub(super) tree: ObjectId,
     /// Directories that have the objects.
     pub(super) objects: Vec<PathBuf>,
@@ -139,18 +139,21 @@ impl Camera {
                 }
             }
         }
-        let add = [
+        self.add(&["--all", "--ignore-errors", "--", "."])?;
+        self.write_tree()
+    }
+
+    /// Adds files to the copy of the index.
+    fn add(&self, what: &[&str]) -> anyhow::Result<()> {
+        let mut words = vec![
             "-c",
             "core.fsmonitor=false",
             "-c",
             "advice.addEmbeddedRepo=false",
-            "add",
-            "--all",
-            "--ignore-errors",
-            "--",
-            ".",
         ];
-        let mut command = self.copying(&add);
+        words.push("add");
+        words.extend(what);
+        let mut command = self.copying(&words);
         let added = command
             .output()
             .context("cannot start git; is it installed?")?;
@@ -162,24 +165,45 @@ impl Camera {
                 .unwrap_or("git add failed");
             say(&format!("Some files are left out: {first}"));
         }
+        Ok(())
+    }
+
+    /// Returns the tree of the copy of the index.
+    fn write_tree(&self) -> anyhow::Result<ObjectId> {
         let prefix = format!("--prefix={}", self.prefix());
-        let arguments = ["write-tree", &prefix];
-        let tree = output(self.copying(if self.prefix().is_empty() {
-            &arguments[..1]
-        } else {
-            &arguments
-        }))?;
+        let mut words = vec!["write-tree"];
+        if !self.prefix().is_empty() {
+            words.push(&prefix);
+            // A directory all of whose files are ignored is in no tree.
+            if output(self.copying(&["ls-files", "--", "."]))?.is_empty() {
+                words = vec!["mktree"];
+            }
+        }
+        let tree = output(self.copying(&words))?;
         ObjectId::parse(tree.trim()).map_err(|_| anyhow::anyhow!("git names the tree {tree:?}"))
+    }
+
+    /// Returns the tree that was looked at with the content of all large files: of those that have not changed, the index
+    /// knows pointers.
+    fn filled(&self, tree: &ObjectId) -> anyhow::Result<ObjectId> {
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let large = ":(attr:filter=lfs)";
+        if output(self.copying(&["ls-files", "--", large]))?.is_empty() {
+            return Ok(tree.clone());
+        }
+        self.add(&["--renormalize", "--", large])?;
+        self.write_tree()
     }
 
     /// Takes a snapshot.
     pub(super) fn take(&self) -> anyhow::Result<Snapshot> {
         let tree = self.look()?;
+        let files = self.filled(&tree)?;
         let head = self.head().unwrap_or_default();
-        let clean = head.tree == tree.as_str() && self.prefix().is_empty();
+        let clean = head.tree == files.as_str() && self.prefix().is_empty();
         let commit = match ObjectId::parse(&head.commit) {
             Ok(commit) if clean => commit,
-            _ => self.commit(&tree, &head)?,
+            _ => self.commit(&files, &head)?,
         };
         let own = self.scratch.join("objects");
         let (objects, shallow) = match &self.source {
@@ -337,8 +361,13 @@ impl Camera {
     }
 
     /// Makes a command that works on the copy of the index and writes objects to the run's directory.
+    ///
+    /// Large files, which LFS keeps elsewhere, are for it as they are: nobody would give them to the jobs.
     fn copying(&self, arguments: &[&str]) -> Command {
         let mut command = self.command();
+        for setting in ["clean=", "smudge=", "process=", "required=false"] {
+            command.arg("-c").arg(format!("filter.lfs.{setting}"));
+        }
         command.env("GIT_INDEX_FILE", self.scratch.join("index"));
         command.env("GIT_OBJECT_DIRECTORY", self.scratch.join("objects"));
         match &self.source {
