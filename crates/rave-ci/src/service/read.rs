@@ -216,6 +216,7 @@ impl Ci {
             let holder = |(id, name): (JobId, String)| format!("{name} #{id}");
             all.push(Outside {
                 obstacle,
+                memory: None,
                 resource: wait.map(|it| (it.group, it.holder.map(holder))),
             });
         }
