@@ -1,0 +1,99 @@
+//! Jobs that wait for a runner, and how one takes them.
+
+use rave_ci_lang::{JobPlan, Variable};
+use rave_core::id::{JobId, ProjectId, RunnerId};
+use rave_core::time::Timestamp;
+use rave_store::{Error, Row, Tx, params};
+
+use super::{COLUMNS, of_row};
+use crate::model::Job;
+use crate::store::json;
+
+/// A job that waits for a runner.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) job: JobId,
+    pub(crate) version: i64,
+    pub(crate) project: ProjectId,
+    pub(crate) tags: Vec<String>,
+    pub(crate) protected: bool,
+}
+
+/// Returns up to `limit` jobs that wait for a runner, after `after`, in the order in which they came.
+pub(crate) fn pending(
+    tx: &mut Tx<'_>,
+    after: JobId,
+    project: Option<ProjectId>,
+    limit: u32,
+) -> Result<Vec<Candidate>, Error> {
+    let sql = "SELECT id, version, project_id, tags, protected FROM ci_job
+               WHERE status = 'pending' AND id > $1 AND (CAST($2 AS BIGINT) IS NULL OR project_id = CAST($2 AS BIGINT))
+               ORDER BY id LIMIT $3";
+    let candidate = |row: &Row| {
+        Ok(Candidate {
+            job: JobId(row.int("id")?),
+            version: row.int("version")?,
+            project: ProjectId(row.int("project_id")?),
+            tags: json(row, "tags")?,
+            protected: row.bool("protected")?,
+        })
+    };
+    tx.query(sql, params![after.0, project.map(|it| it.0), limit])?
+        .iter()
+        .map(candidate)
+        .collect()
+}
+
+/// What is stored when a runner takes a job.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    pub(crate) runner: RunnerId,
+    pub(crate) system_id: String,
+    pub(crate) token_digest: String,
+    /// Whether the runner can stop a script and still run what comes after.
+    pub(crate) graceful: bool,
+    /// The least of the job's and the runner's limit is stored.
+    pub(crate) runner_timeout_ms: i64,
+    pub(crate) due_at: Timestamp,
+}
+
+/// A job that a runner takes, with what the file says of it.
+pub(crate) struct Taken {
+    pub(crate) job: Job,
+    pub(crate) plan: JobPlan,
+    pub(crate) variables: Vec<Variable>,
+}
+
+/// Gives a waiting job to a runner, unless it changed since version `seen`.
+pub(crate) fn assign(
+    tx: &mut Tx<'_>,
+    job: JobId,
+    seen: i64,
+    to: &Assignment,
+) -> Result<Option<Taken>, Error> {
+    let sql = format!(
+        "UPDATE ci_job SET status = 'assigned', version = version + 1, runner_id = $3, system_id = $4, token_digest = $5,
+             graceful = $6, due_at = $7, contact_at = $8, timeout_ms = CASE WHEN timeout_ms > $9 THEN $9 ELSE timeout_ms END
+         WHERE id = $1 AND version = $2 AND status = 'pending' RETURNING {COLUMNS}, plan, variables"
+    );
+    let now = tx.now();
+    let params = params![
+        job.0,
+        seen,
+        to.runner.0,
+        &to.system_id,
+        &to.token_digest,
+        to.graceful,
+        to.due_at,
+        now,
+        to.runner_timeout_ms,
+    ];
+    let Some(row) = tx.query_opt(&sql, params)? else {
+        return Ok(None);
+    };
+    Ok(Some(Taken {
+        job: of_row(&row)?,
+        plan: json(&row, "plan")?,
+        variables: json(&row, "variables")?,
+    }))
+}
