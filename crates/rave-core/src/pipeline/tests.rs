@@ -1,5 +1,7 @@
 //! GitLab's vectors for composite statuses, scenarios, and properties over random pipelines.
 
+mod neighbourhood;
+
 use proptest::prelude::*;
 
 use super::*;
