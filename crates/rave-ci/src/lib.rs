@@ -52,5 +52,9 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             "0006_plan_origin",
             include_str!("migrations/0006_plan_origin.sql"),
         ),
+        (
+            "0007_progress",
+            include_str!("migrations/0007_progress.sql"),
+        ),
     ],
 };

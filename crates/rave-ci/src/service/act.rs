@@ -268,7 +268,7 @@ impl Ci {
     pub(crate) async fn hear(&self, held: &Held, word: Word) -> Result<JobState, CiError> {
         let (event, exit_code) = match word {
             Word::Working if matches!(held.state, JobState::Assigned { .. }) => {
-                return self.start(held).await;
+                (JobEvent::Start, None)
             }
             Word::Working => {
                 self.touch(held).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rave_ci_lang::{JobPlan, Variable};
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
-use rave_core::job::{FailureReason, JobEvent, JobState};
+use rave_core::job::{FailureReason, JobEvent};
 use rave_core::permission::Project;
 use rave_core::secret::{Secret, TokenDigest, TokenKind, generate_token};
 use tokio_util::sync::CancellationToken;
@@ -370,49 +370,6 @@ impl Ci {
             Err(CiError::Refused(_) | CiError::NotFound(_) | CiError::Forbidden(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Notes the first word of the runner that a job was given to.
-    #[tracing::instrument(skip_all, name = "start", fields(job.id = held.job.0))]
-    pub(crate) async fn start(&self, held: &store::job::Held) -> Result<JobState, CiError> {
-        let to = rave_core::job::next(held.state, JobEvent::Start)?;
-        let (held, rules) = (held.clone(), Rules::of(&self.config));
-        self.db
-            .write("ci_start", move |tx| {
-                // The pipeline before the job, as everywhere: on PostgreSQL two orders would wait for each other.
-                let locked = store::pipeline::put_running(tx, held.pipeline)?;
-                let change = store::job::Change {
-                    allow_failure: held.allow_failure,
-                    exit_code: None,
-                    due_at: rules.due(to, tx.now()),
-                };
-                let stored = store::job::put_state(tx, held.job, held.version, to, change)?;
-                let stored = stored.ok_or(CiError::Conflict)?;
-                let facts = match &locked {
-                    Some(locked) => locked.clone(),
-                    None => store::pipeline::facts(tx, held.pipeline)?,
-                };
-                let event = super::advance::job_event(
-                    &facts,
-                    held.pipeline,
-                    held.job,
-                    &stored,
-                    to,
-                    held.allow_failure,
-                );
-                tx.append(event)?;
-                if locked.is_some() {
-                    let status = rave_core::job::Status::Running;
-                    tx.append(super::advance::pipeline_event(
-                        &facts,
-                        held.pipeline,
-                        status,
-                    ))?;
-                }
-                Ok::<_, CiError>(())
-            })
-            .await?;
-        Ok(to)
     }
 
     /// Notes that a machine speaks for a runner, at most every few seconds.

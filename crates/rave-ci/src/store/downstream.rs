@@ -8,7 +8,7 @@ use rave_core::job::{JobState, Status};
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, count, json, label, state_of, to_json};
+use super::{Conditions, count, json, label, pipeline, state_of, to_json};
 use crate::model::{Source, Strategy};
 
 /// Returns up to `limit` bridges whose pipeline is about to be found.
@@ -164,13 +164,13 @@ pub(crate) fn put_seen(
     status: Status,
     ended: bool,
 ) -> Result<(), Error> {
-    // The pipeline is held while its status is compared: otherwise its next status and this note pass each other unseen.
-    let sql = "UPDATE ci_pipeline SET version = version + 1
-               WHERE id = (SELECT pipeline_id FROM ci_follow WHERE job_id = $1) RETURNING status";
+    let sql = "SELECT pipeline_id FROM ci_follow WHERE job_id = $1";
     let Some(row) = tx.query_opt(sql, params![bridge.0])? else {
         return Ok(());
     };
-    if row.text("status")? != status.label() {
+    // The pipeline is held while its status is compared: otherwise its next status and this note pass each other unseen.
+    let locked = pipeline::lock(tx, PipelineId(row.int("pipeline_id")?))?;
+    if locked.is_none_or(|it| it.status != status) {
         return Ok(());
     }
     let sql = "UPDATE ci_follow SET due = 0, ended = $2 WHERE job_id = $1";

@@ -16,7 +16,7 @@ use super::{Conditions, corrupt, count, json, label, limits, state_of, to_json};
 use crate::model::Job;
 
 pub(crate) use change::{Change, Stored, put_released, put_state};
-pub(crate) use graph::{Place, ending, load_graph};
+pub(crate) use graph::{Located, Place, find_located, load_at, load_graph, needing, waiting};
 pub(crate) use held::{
     Held, active, due, find_by_token, find_held, forgive, next_due, orphan, put_due, touch,
 };

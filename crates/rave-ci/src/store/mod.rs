@@ -7,6 +7,7 @@ pub(crate) mod downstream;
 pub(crate) mod job;
 pub(crate) mod origin;
 pub(crate) mod pipeline;
+pub(crate) mod progress;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod resource;

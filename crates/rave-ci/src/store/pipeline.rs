@@ -3,11 +3,12 @@
 use rave_ci_lang::{Diagnostic, Variable};
 use rave_core::id::{JobId, PipelineId, ProjectId, UserId};
 use rave_core::job::Status;
+use rave_core::pipeline::Tallies;
 use rave_core::port::{Page, PipelineBadge, Slice};
 use rave_core::trace::TraceContext;
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, count, json, label, limits, to_json};
+use super::{Conditions, count, json, label, limits, progress, to_json};
 use crate::model::{
     OnJobFailure, OnNewCommit, Pipeline, PipelineFailure, PipelineFilter, PipelineOrder, Source,
     Upstream,
@@ -157,6 +158,7 @@ pub(crate) fn publish(
 /// What a change of a pipeline starts from.
 #[derive(Clone, Debug)]
 pub(crate) struct Locked {
+    pub(crate) pipeline: PipelineId,
     pub(crate) project: ProjectId,
     pub(crate) iid: i64,
     pub(crate) status: Status,
@@ -164,37 +166,39 @@ pub(crate) struct Locked {
     pub(crate) sha: String,
     pub(crate) on_job_failure: OnJobFailure,
     pub(crate) trace: Option<TraceContext>,
+    /// How many jobs of each kind its stages have; `None` if nobody has counted since somebody else changed them.
+    pub(crate) tallies: Option<Tallies>,
+    /// The version of the pipeline's row that new tallies are counted for.
+    pub(crate) version: i64,
 }
 
 /// Keeps others from changing the pipeline until the transaction ends. `None` when it does not exist.
 pub(crate) fn lock(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Locked>, Error> {
-    let sql = "UPDATE ci_pipeline SET version = version + 1 WHERE id = $1 AND ready = 1
-               RETURNING project_id, iid, status, ref, sha, on_job_failure, traceparent";
-    tx.query_opt(sql, params![id.0])?
-        .as_ref()
-        .map(locked_of)
-        .transpose()
-}
-
-/// Returns the same facts without keeping others from changing them.
-pub(crate) fn facts(tx: &mut Tx<'_>, id: PipelineId) -> Result<Locked, Error> {
-    let sql = "SELECT project_id, iid, status, ref, sha, on_job_failure, traceparent FROM ci_pipeline WHERE id = $1";
-    locked_of(&tx.query_one(sql, params![id.0])?)
-}
-
-fn locked_of(row: &Row) -> Result<Locked, Error> {
-    Ok(Locked {
+    let counted = progress::lock(tx, id)?;
+    let sql = "SELECT project_id, iid, status, ref, sha, on_job_failure, traceparent, version FROM ci_pipeline
+               WHERE id = $1 AND ready = 1";
+    let Some(row) = tx.query_opt(sql, params![id.0])? else {
+        progress::delete(tx, id)?;
+        return Ok(None);
+    };
+    let version = row.int("version")?;
+    Ok(Some(Locked {
+        pipeline: id,
         project: ProjectId(row.int("project_id")?),
         iid: row.int("iid")?,
-        status: label(row, "status", Status::from_label)?,
+        status: label(&row, "status", Status::from_label)?,
         ref_name: row.text("ref")?,
         sha: row.text("sha")?,
-        on_job_failure: label(row, "on_job_failure", OnJobFailure::from_label)?,
+        on_job_failure: label(&row, "on_job_failure", OnJobFailure::from_label)?,
         trace: row
             .opt_text("traceparent")?
             .as_deref()
             .and_then(TraceContext::parse),
-    })
+        tallies: counted
+            .filter(|it| it.version == version)
+            .map(|it| it.tallies),
+        version,
+    }))
 }
 
 /// Stores a pipeline's status, the times that follow from it, and that whoever follows it has to look. Returns whether
@@ -215,20 +219,6 @@ pub(crate) fn put_status(tx: &mut Tx<'_>, id: PipelineId, status: Status) -> Res
     tx.execute(sql, params)?;
     let sql = "UPDATE ci_follow SET due = 1 WHERE pipeline_id = $1";
     Ok(tx.execute(sql, params![id.0])? > 0)
-}
-
-/// Notes that a job runs. Returns the pipeline's facts if that changed its status.
-pub(crate) fn put_running(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Locked>, Error> {
-    let sql = "SELECT status FROM ci_pipeline WHERE id = $1";
-    let running = Status::Running.label();
-    if tx.query_one(sql, params![id.0])?.text("status")? == running {
-        return Ok(None);
-    }
-    let locked = lock(tx, id)?.filter(|it| it.status != Status::Running);
-    if locked.is_some() {
-        put_status(tx, id, Status::Running)?;
-    }
-    Ok(locked)
 }
 
 /// Returns a pipeline of a project.
@@ -452,6 +442,8 @@ pub(crate) fn load_job_side(tx: &mut Tx<'_>, id: PipelineId) -> Result<JobSide, 
 
 /// Deletes a pipeline with all its rows. What is left in the blob store is swept later.
 pub(crate) fn delete(tx: &mut Tx<'_>, id: PipelineId) -> Result<(), Error> {
+    // First of all: whoever changes the pipeline holds this row.
+    progress::delete(tx, id)?;
     super::report::delete_of_pipeline(tx, id)?;
     for sql in [
         "DELETE FROM ci_artifact WHERE job_id IN (SELECT id FROM ci_job WHERE pipeline_id = $1)",

@@ -9,6 +9,7 @@ mod flow;
 mod foreign;
 mod liveness;
 mod matching;
+mod progress;
 mod redundant;
 mod reports;
 mod resources;

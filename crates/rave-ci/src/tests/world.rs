@@ -18,12 +18,13 @@ use rave_core::permission::{
     Access, DeleteProject, ManageProject, Principal, Project, ProjectFacts, ReadPipelines, Role,
     UserPrincipal, Via, Visibility, decide,
 };
+use rave_core::pipeline::Tallies;
 use rave_core::port::*;
 use rave_core::secret::{Secret, TokenDigest};
 use rave_core::time::{ManualClock, Timestamp};
 use rave_core::trace::TraceContext;
 use rave_http::app::{App, Shared, build};
-use rave_store::{DatabaseUrl, Db, HandleError, Options, Progress, Worker as _};
+use rave_store::{DatabaseUrl, Db, HandleError, Options, Progress, Worker as _, params};
 use rave_testkit::PostgresServer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::model::{Job, Pipeline};
 use crate::service::Ci;
-use crate::store::job::JobFilter;
+use crate::store::{self, job::JobFilter};
 use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, SealingKey, worker};
 
 pub(crate) const SHA: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
@@ -632,8 +633,35 @@ impl World {
         files.insert(path.to_owned(), text.to_owned());
     }
 
+    /// Checks that what is kept about the pipelines is what their jobs say.
+    pub(crate) async fn check_progress(&self) {
+        let checked = self.ci.db.write("test_progress", |tx| {
+            for row in tx.query("SELECT id FROM ci_pipeline WHERE ready = 1", &[])? {
+                let id = PipelineId(row.int("id")?);
+                let (graph, _) = store::job::load_graph(tx, id)?;
+                let locked = store::pipeline::lock(tx, id)?.unwrap();
+                let Some(tallies) = locked.tallies else {
+                    continue;
+                };
+                assert_eq!(tallies, Tallies::of(&graph), "pipeline {id}");
+                assert_eq!(locked.status, tallies.status(), "pipeline {id}");
+                for (position, node) in graph.nodes.iter().enumerate() {
+                    let needed = "SELECT needed FROM ci_need WHERE pipeline_id = $1 AND position = $2 ORDER BY needed";
+                    let rows = tx.query(needed, params![id.0, store::number(position)])?;
+                    let rows: Result<Vec<_>, _> = rows.iter().map(|it| it.int("needed")).collect();
+                    let mut needs: Vec<_> = node.needs.iter().flatten().map(|it| store::number(*it)).collect();
+                    needs.sort_unstable();
+                    assert_eq!(rows?, needs, "pipeline {id}");
+                }
+            }
+            Ok::<_, rave_store::Error>(())
+        });
+        checked.await.unwrap();
+    }
+
     /// Returns each job's name and status by pipeline, as `1 a:success b:pending / 2 ...`, present tries only.
     pub(crate) async fn families(&self) -> String {
+        self.check_progress().await;
         let read = self.ci.db.read("test_families", |tx| {
             let mut parts = Vec::new();
             for row in tx.query(
@@ -696,6 +724,7 @@ impl World {
 
     /// Returns each job's name and status in the order in which they were made, all tries.
     pub(crate) async fn statuses(&self) -> String {
+        self.check_progress().await;
         let mut jobs = self.jobs().await;
         jobs.sort_by_key(|it| it.id);
         let text = |it: &Job| match it.failure_reason() {

@@ -34,11 +34,15 @@ pub struct Neighbourhood<'a, J> {
 }
 
 impl<'a, J: Jobs> Neighbourhood<'a, J> {
-    /// Begins with a pipeline's tallies, which have to be those of its jobs.
-    pub fn new(jobs: &'a mut J, tallies: Tallies) -> Self {
+    /// Begins with a pipeline's tallies, which have to be those of its jobs, and with jobs that were looked at before.
+    pub fn new(
+        jobs: &'a mut J,
+        tallies: Tallies,
+        known: impl IntoIterator<Item = (usize, Node)>,
+    ) -> Self {
         Self {
             jobs,
-            nodes: BTreeMap::new(),
+            nodes: known.into_iter().collect(),
             tallies,
         }
     }
@@ -77,16 +81,10 @@ impl<'a, J: Jobs> Neighbourhood<'a, J> {
         Ok(changes)
     }
 
-    /// Returns what became of the tallies.
+    /// Returns the jobs that were looked at and the tallies, as they are now.
     #[must_use]
-    pub fn tallies(&self) -> &Tallies {
-        &self.tallies
-    }
-
-    /// Returns a job that was looked at, as it is now.
-    #[must_use]
-    pub fn get(&self, node: usize) -> Option<&Node> {
-        self.nodes.get(&node)
+    pub fn into_parts(self) -> (BTreeMap<usize, Node>, Tallies) {
+        (self.nodes, self.tallies)
     }
 
     /// Changes a job that was something else `before`. Returns it if later jobs do not wait for it any more.

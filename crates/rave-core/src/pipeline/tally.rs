@@ -196,6 +196,13 @@ impl Tallies {
         all.status(false).unwrap_or(Status::Skipped)
     }
 
+    /// Whether a job such as this is among those that were counted.
+    #[must_use]
+    pub fn has(&self, job: &Node) -> bool {
+        let stage = self.stages.get(job.stage);
+        stage.is_some_and(|it| it.count(Member::of(job)) > 0)
+    }
+
     /// Counts a job as what it is `now` and not as what it was `before`, in the same stage.
     pub(super) fn recount(&mut self, before: &Node, now: &Node) {
         self.stage(now.stage)

@@ -21,13 +21,12 @@ pub(crate) struct Held {
     pub(crate) timeout_ms: i64,
     pub(crate) trace_bytes: u64,
     pub(crate) trace_crc: u32,
-    pub(crate) allow_failure: bool,
 }
 
 /// Returns the job that this token was made for, in whatever state it is now.
 pub(crate) fn find_held(tx: &mut Tx<'_>, job: JobId, digest: &str) -> Result<Option<Held>, Error> {
     let sql = "SELECT id, pipeline_id, project_id, status, runner_id, failure_reason, scheduled_at, version,
-                   started_at, contact_at, timeout_ms, trace_bytes, trace_crc, allow_failure
+                   started_at, contact_at, timeout_ms, trace_bytes, trace_crc
                FROM ci_job WHERE id = $1 AND token_digest = $2";
     let Some(row) = tx.query_opt(sql, params![job.0, digest])? else {
         return Ok(None);
@@ -47,7 +46,6 @@ fn held_of(row: &Row) -> Result<Held, Error> {
         timeout_ms: row.int("timeout_ms")?,
         trace_bytes: count(row, "trace_bytes")?,
         trace_crc: u32::try_from(row.int("trace_crc")?).unwrap_or_default(),
-        allow_failure: row.bool("allow_failure")?,
     })
 }
 
@@ -61,7 +59,7 @@ pub(crate) fn touch(tx: &mut Tx<'_>, job: JobId, due_at: Timestamp) -> Result<()
 /// Returns up to `limit` jobs that somebody has to look at, the longest due first.
 pub(crate) fn due(tx: &mut Tx<'_>, limit: u32) -> Result<Vec<(Held, Timestamp)>, Error> {
     let sql = "SELECT id, pipeline_id, project_id, status, runner_id, failure_reason, scheduled_at, version,
-                   started_at, contact_at, timeout_ms, trace_bytes, trace_crc, allow_failure, due_at
+                   started_at, contact_at, timeout_ms, trace_bytes, trace_crc, due_at
                FROM ci_job WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2";
     let now = tx.now();
     tx.query(sql, params![now, limit])?

@@ -62,9 +62,9 @@ fn near(
         graph: graph.clone(),
         read: Vec::new(),
     };
-    let mut near = Neighbourhood::new(&mut stored, tallies.clone());
+    let mut near = Neighbourhood::new(&mut stored, tallies.clone(), []);
     let changes = near.step(node, event, allow_failure, Timestamp(0))?;
-    let tallies = near.tallies().clone();
+    let (_, tallies) = near.into_parts();
     Ok(Found {
         changes,
         tallies,
