@@ -163,6 +163,10 @@ pub struct RunnerConfig {
     pub output_limit_bytes: u64,
     /// The size above which the least recently used caches are deleted.
     pub cache_limit_bytes: u64,
+    /// The size above which the least recently used fetched objects are deleted; 0 keeps none.
+    pub object_limit_bytes: u64,
+    /// Whether jobs choose their directory by `GIT_CLONE_PATH`. Without a word they do where each has a file system of its own.
+    pub custom_build_dir: Option<bool>,
     /// How long processes have between TERM and KILL.
     pub kill_grace: Duration,
     /// Variables that every job gets, before its own.
@@ -211,6 +215,8 @@ impl RunnerConfig {
             pids: Some(4096),
             output_limit_bytes: 4 << 20,
             cache_limit_bytes: 5 << 30,
+            object_limit_bytes: 10 << 30,
+            custom_build_dir: None,
             kill_grace: Duration::from_secs(10),
             extra_env: BTreeMap::new(),
             clock,

@@ -15,6 +15,7 @@ use crate::client::{Client, ClientError, chain};
 use crate::config::{ConfigError, RunnerConfig};
 use crate::exec::{self, Executor, ExecutorError};
 use crate::job;
+use crate::source::store::Stores;
 
 /// A runner, ready to be verified and to run.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<Client>,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) caches: Caches,
+    pub(crate) stores: Stores,
 }
 
 impl Runner {
@@ -88,11 +90,16 @@ impl Runner {
         let executor = exec::open(&self.config);
         executor.check().await?;
         let caches = Caches::new(self.config.cache_dir.clone(), self.config.cache_limit_bytes);
+        let stores = Stores::new(
+            self.config.cache_dir.join("git"),
+            self.config.object_limit_bytes,
+        );
         let shared = Arc::new(Shared {
             config: self.config.clone(),
             client: self.client.clone(),
             executor,
             caches,
+            stores,
         });
         let jobs = TaskTracker::new();
         let ended = tokio::select! {

@@ -186,6 +186,9 @@ pub(crate) struct GitInfo {
     pub(crate) refspecs: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) depth: i64,
+    /// Whether the ref is one that few may change.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) protected: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

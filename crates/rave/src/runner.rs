@@ -207,14 +207,17 @@ pub(crate) fn local_settings(
         pids: Some(4096),
     };
     let executor = self::executor(executor, true, read_only_paths);
-    settings(
+    let mut config = settings(
         url.to_owned(),
         token,
         data,
         "local".to_owned(),
         executor,
         &limits,
-    )
+    )?;
+    // The repository is on this machine, and the runner's directory is gone after the run.
+    config.object_limit_bytes = 0;
+    Ok(config)
 }
 
 struct Limits {

@@ -80,6 +80,8 @@ pub(crate) struct Layout {
     pub(crate) disposable: bool,
     /// The user that owns the files of jobs, when it is not the runner's own.
     pub(crate) owner: Option<u32>,
+    /// Whether scripts see at once what the runner writes into a job's directories, and a session costs next to nothing.
+    pub(crate) direct: bool,
 }
 
 /// What an executor is told of a job before its first script. The directories of `place` exist.

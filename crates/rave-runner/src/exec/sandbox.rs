@@ -51,6 +51,7 @@ impl Executor for Sandbox {
         Layout {
             disposable: true,
             owner: self.launcher.privileged.then_some(self.policy.outer_id),
+            direct: true,
         }
     }
 

@@ -30,6 +30,7 @@ impl Executor for Shell {
         Layout {
             disposable: false,
             owner: None,
+            direct: false,
         }
     }
 

@@ -3,6 +3,7 @@
 mod archives;
 pub(crate) mod place;
 mod run_steps;
+mod sources;
 mod stages;
 
 use std::sync::Arc;
@@ -34,18 +35,21 @@ pub(crate) async fn run(
 ) {
     let started = Instant::now();
     let config = &shared.config;
-    let place = Place::new(
-        &config.builds_dir,
-        slot,
-        &job.job_info,
-        shared.executor.layout(),
-    );
+    let place = Place::new(&config.builds_dir, slot, &job, shared.executor.layout());
     let remote = Remote::parse(&job.git_info.repo_url);
     let timeout = u64::try_from(job.runner_info.timeout)
         .ok()
         .filter(|it| *it > 0)
         .unwrap_or(DEFAULT_TIMEOUT_SECS);
-    let variables = variables(shared, &job, &place, slot, timeout, &remote);
+    let mut variables = settle(shared, &job, &place, slot, timeout, &remote);
+    let placed = chosen(shared, &place, variables.get("GIT_CLONE_PATH"));
+    let place = match &placed {
+        Ok(Some(chosen)) => {
+            variables = settle(shared, &job, chosen, slot, timeout, &remote);
+            chosen.clone()
+        }
+        _ => place,
+    };
     let (prefixes, sections) = (
         &job.features.token_mask_prefixes,
         job.features.trace_sections,
@@ -88,6 +92,7 @@ pub(crate) async fn run(
     let mut stages = Stages {
         shared,
         session: None,
+        misplaced: placed.err(),
         limits: limits(shared, &variables),
         job: &job,
         place,
@@ -157,8 +162,30 @@ fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdi
     verdict
 }
 
+/// Returns the directories that a job asks for, if it does and may.
+fn chosen(shared: &Shared, place: &Place, path: &str) -> Result<Option<Place>, String> {
+    let allowed = shared.config.custom_build_dir;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    if !allowed.unwrap_or(shared.executor.layout().disposable) {
+        return Err(
+            "GIT_CLONE_PATH is set, and this runner does not let jobs choose their directory: \
+                    enable custom_build_dir in its configuration, or leave the variable out"
+                .to_owned(),
+        );
+    }
+    let outside = || {
+        format!(
+            "GIT_CLONE_PATH is {path:?}, which is not below {}",
+            place.job_builds
+        )
+    };
+    place.moved(path).ok_or_else(outside).map(Some)
+}
+
 /// Settles the variables of a job, in the order that the protocol gives them.
-fn variables(
+fn settle(
     shared: &Shared,
     job: &wire::Job,
     place: &Place,

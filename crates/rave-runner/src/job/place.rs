@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::exec::Layout;
 use crate::files::tree::{Relative, Tree};
 use crate::variables::Variables;
-use crate::wire::JobInfo;
+use crate::wire::Job;
 
 /// Where working copies are in a sandbox: the same in every slot, so that tools which record paths find their caches.
 const INSIDE: &str = "/builds";
@@ -25,6 +25,8 @@ pub(crate) struct Place {
     /// The working copy and the directory beside it, as the runner sees them.
     project: PathBuf,
     temporary: PathBuf,
+    /// What both are below.
+    base: PathBuf,
     /// The same as the job sees them.
     pub(crate) job_builds: String,
     pub(crate) job_project: String,
@@ -33,26 +35,66 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Chooses the directories of a project in one slot.
-    pub(crate) fn new(builds: &Path, slot: usize, info: &JobInfo, layout: Layout) -> Self {
+    /// Chooses the directories of a job in one slot.
+    ///
+    /// Where jobs do not see the path, it has the project's number, so that a project that takes over another's name does not
+    /// take over its files; and jobs of protected refs have a working copy of their own, in which no other job planted
+    /// anything.
+    pub(crate) fn new(builds: &Path, slot: usize, job: &Job, layout: Layout) -> Self {
+        let info = &job.job_info;
         let named = Relative::new(Path::new(&info.project_full_path));
         let numbered = || PathBuf::from(format!("project-{}", info.project_id));
         let name = named.map_or_else(numbered, |it| it.as_path().to_owned());
-        let beside = |base: &Path| base.join(format!("{}.tmp", name.display()));
         let slot_dir = builds.join(slot.to_string());
-        let job_builds = if layout.disposable {
-            PathBuf::from(INSIDE)
+        let protected = if job.git_info.protected {
+            "-protected"
         } else {
-            slot_dir.clone()
+            ""
         };
+        let (base, job_builds) = match layout.disposable {
+            true => (
+                slot_dir.join(format!("{}{protected}", info.project_id)),
+                PathBuf::from(INSIDE),
+            ),
+            false => (slot_dir.clone(), slot_dir),
+        };
+        Self::below(&base, &job_builds, &name, layout.owner)
+    }
+
+    /// Chooses the directories for fetching into the store of objects in `dir`.
+    pub(crate) fn of_store(dir: &Path, owner: Option<u32>) -> Self {
+        Self::below(dir, Path::new(INSIDE), Path::new("repo"), owner)
+    }
+
+    fn below(base: &Path, job_builds: &Path, name: &Path, owner: Option<u32>) -> Self {
+        let beside = |base: &Path| base.join(format!("{}.tmp", name.display()));
         Self {
-            project: slot_dir.join(&name),
-            temporary: beside(&slot_dir),
-            job_project: job_builds.join(&name).display().to_string(),
-            job_temporary: beside(&job_builds).display().to_string(),
+            project: base.join(name),
+            temporary: beside(base),
+            job_project: job_builds.join(name).display().to_string(),
+            job_temporary: beside(job_builds).display().to_string(),
             job_builds: job_builds.display().to_string(),
-            owner: layout.owner,
+            base: base.to_owned(),
+            owner,
         }
+    }
+
+    /// Moves to the directory that the job asks for, as the job sees it. `None` when it is not below [`Self::job_builds`].
+    pub(crate) fn moved(&self, path: &str) -> Option<Self> {
+        let below = Path::new(path).strip_prefix(&self.job_builds).ok()?;
+        let name = Relative::new(below)?;
+        let job_builds = Path::new(&self.job_builds);
+        Some(Self::below(
+            &self.base,
+            job_builds,
+            name.as_path(),
+            self.owner,
+        ))
+    }
+
+    /// Returns where the working copy is for the runner.
+    pub(crate) fn project(&self) -> &Path {
+        &self.project
     }
 
     /// Makes the directories and writes the file variables.
@@ -163,46 +205,60 @@ fn make_removable(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn info(path: &str) -> JobInfo {
-        JobInfo {
-            project_full_path: path.to_owned(),
-            project_id: 7,
-            ..JobInfo::default()
-        }
+    fn job(path: &str) -> Job {
+        let text = format!(
+            r#"{{"id":1,"token":"t","job_info":{{"project_id":7,"project_full_path":"{path}"}}}}"#
+        );
+        serde_json::from_str(&text).expect("a job")
     }
 
     fn layout(disposable: bool) -> Layout {
         Layout {
             disposable,
             owner: None,
+            direct: disposable,
         }
     }
 
     #[test]
     fn a_sandbox_shows_the_same_place_in_every_slot() {
-        let place = Place::new(Path::new("/var/b"), 3, &info("team/app"), layout(true));
-        assert_eq!(place.project, Path::new("/var/b/3/team/app"));
-        assert_eq!(place.temporary, Path::new("/var/b/3/team/app.tmp"));
+        let place = Place::new(Path::new("/var/b"), 3, &job("team/app"), layout(true));
+        assert_eq!(place.project, Path::new("/var/b/3/7/team/app"));
+        assert_eq!(place.temporary, Path::new("/var/b/3/7/team/app.tmp"));
         assert_eq!(
             (place.job_project.as_str(), place.job_temporary.as_str()),
             ("/builds/team/app", "/builds/team/app.tmp")
         );
-        let place = Place::new(Path::new("/var/b"), 0, &info("team/app"), layout(false));
+        let place = Place::new(Path::new("/var/b"), 0, &job("team/app"), layout(false));
         assert_eq!(place.job_project, "/var/b/0/team/app");
     }
 
     #[test]
     fn a_path_that_leaves_is_replaced_by_the_projects_number() {
         for path in ["../../etc", "/etc", ""] {
-            let place = Place::new(Path::new("/var/b"), 0, &info(path), layout(true));
-            assert_eq!(place.project, Path::new("/var/b/0/project-7"), "{path:?}");
+            let place = Place::new(Path::new("/var/b"), 0, &job(path), layout(true));
+            assert_eq!(place.project, Path::new("/var/b/0/7/project-7"), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn protected_refs_and_chosen_paths_have_directories_of_their_own() {
+        let mut job = job("team/app");
+        job.git_info.protected = true;
+        let place = Place::new(Path::new("/var/b"), 0, &job, layout(true));
+        assert_eq!(place.project, Path::new("/var/b/0/7-protected/team/app"));
+        let moved = place.moved("/builds/go/src").expect("inside");
+        assert_eq!(moved.project, Path::new("/var/b/0/7-protected/go/src"));
+        assert_eq!(moved.job_project, "/builds/go/src");
+        for path in ["/builds", "/builds/../etc", "/etc", "go/src", ""] {
+            assert!(place.moved(path).is_none(), "{path:?}");
         }
     }
 
     #[test]
     fn files_are_written_and_removed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let place = Place::new(dir.path(), 0, &info("a/b"), layout(false));
+        let place = Place::new(dir.path(), 0, &job("a/b"), layout(false));
         let mut variables = Variables::default();
         let file = crate::wire::Variable {
             key: "KEY".into(),

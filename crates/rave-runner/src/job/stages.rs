@@ -14,7 +14,7 @@ use crate::report::Stops;
 use crate::runner::Shared;
 use crate::script::{Body, script, with_echo};
 use crate::secrets;
-use crate::source::{self, Remote, Strategy};
+use crate::source::Remote;
 use crate::trace::{Tone, Trace};
 use crate::variables::{Variables, parse_duration};
 use crate::wire;
@@ -56,6 +56,8 @@ pub(crate) struct Stages<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     /// What the job runs in, once it is prepared.
     pub(crate) session: Option<Box<dyn Session>>,
+    /// Why the job cannot have the directory that it asks for.
+    pub(crate) misplaced: Option<String>,
     pub(crate) job: &'a wire::Job,
     pub(crate) place: Place,
     pub(crate) variables: Variables,
@@ -66,7 +68,7 @@ pub(crate) struct Stages<'a> {
     pub(crate) deadline: Instant,
 }
 
-type Stage = Result<(), Failure>;
+pub(super) type Stage = Result<(), Failure>;
 
 impl Stages<'_> {
     /// Runs all stages and returns why the job failed, if it did.
@@ -148,7 +150,7 @@ impl Stages<'_> {
     }
 
     /// Returns the failure of a job that everything was stopped for.
-    fn stopped(&self) -> Option<Failure> {
+    pub(super) fn stopped(&self) -> Option<Failure> {
         let interrupted = self.stops.interrupted.is_cancelled();
         self.stops.all.is_cancelled().then_some(if interrupted {
             Failure::Interrupted
@@ -195,6 +197,9 @@ impl Stages<'_> {
 
     async fn prepare(&mut self) -> Stage {
         let executor = self.shared.config.executor.name();
+        if let Some(reason) = &self.misplaced {
+            return Err(Failure::Configuration(reason.clone()));
+        }
         let strategy = self.strategy()?;
         self.prepare_place(strategy.starts_empty()).await?;
         let title = format!("Preparing the \"{executor}\" executor");
@@ -230,93 +235,8 @@ impl Stages<'_> {
         Ok(())
     }
 
-    fn strategy(&self) -> Result<Strategy, Failure> {
-        Strategy::of(&self.variables, self.job.allow_git_fetch).ok_or_else(|| {
-            Failure::Configuration(format!(
-                "unknown GIT_STRATEGY {:?}",
-                self.variables.get("GIT_STRATEGY")
-            ))
-        })
-    }
-
-    async fn get_sources(&self) -> Stage {
-        let strategy = self.strategy()?;
-        self.section("get_sources", "Getting source from Git repository", async {
-            if matches!(strategy, Strategy::None | Strategy::Empty) {
-                self.trace
-                    .line(Tone::Notice, "Skipping Git repository setup");
-                return Ok(());
-            }
-            let config = &self.shared.config;
-            let agent = format!(
-                "rave-runner {} {}/{}",
-                config.version,
-                std::env::consts::OS,
-                std::env::consts::ARCH
-            );
-            let commands =
-                source::commands(&self.job.git_info, &self.remote, &self.variables, &agent);
-            let commands = commands.map_err(|error| Failure::System(error.to_string()))?;
-            let hook = |name: &str| {
-                let hooks = self.job.hooks.iter().filter(|it| it.name == name);
-                hooks.map(|it| with_echo(&it.script)).collect::<String>()
-            };
-            let commands = [
-                hook("pre_get_sources_script"),
-                commands,
-                hook("post_get_sources_script"),
-            ]
-            .concat();
-            let attempts = self.variables.get("GET_SOURCES_ATTEMPTS").trim().parse();
-            let mut left = attempts.unwrap_or(1_u32).clamp(1, 10);
-            // A working copy that is broken would fail every job of its slot, so a reused one is
-            // given up once.
-            let mut reused = strategy == Strategy::Fetch && self.has_working_copy().await;
-            loop {
-                let (stop, deadline) = (&self.stops.script, self.deadline);
-                let outcome = self
-                    .execute(
-                        commands.clone(),
-                        &self.variables,
-                        deadline,
-                        stop,
-                        Whose::Runner,
-                    )
-                    .await;
-                left -= 1;
-                match self.judge(outcome, deadline) {
-                    Err(Failure::Exit(_)) if reused => {
-                        let text = "WARNING: getting the source failed; starting from nothing";
-                        self.trace.line(Tone::Warning, text);
-                        self.prepare_place(true).await?;
-                        (reused, left) = (false, left.max(1));
-                    }
-                    Err(Failure::Exit(_)) if left > 0 => {
-                        let text = "WARNING: getting the source failed; trying again";
-                        self.trace.line(Tone::Warning, text);
-                    }
-                    Err(Failure::Exit(code)) => {
-                        let text = format!("cannot get the source: exit status {code}");
-                        return Err(Failure::System(text));
-                    }
-                    judged => return judged,
-                }
-            }
-        })
-        .await
-    }
-
-    /// Says whether an earlier job left a repository.
-    async fn has_working_copy(&self) -> bool {
-        let place = self.place.clone();
-        let look = move || place.project_tree()?.names(None);
-        blocking(look)
-            .await
-            .is_ok_and(|it| it.iter().any(|it| it == ".git"))
-    }
-
     /// Makes the job's directories, the working copy empty if so told.
-    async fn prepare_place(&self, empty: bool) -> Stage {
+    pub(super) async fn prepare_place(&self, empty: bool) -> Stage {
         let (place, variables) = (self.place.clone(), self.variables.clone());
         let prepared = blocking(move || place.prepare(empty, &variables)).await;
         prepared.map_err(|error| {
@@ -436,6 +356,7 @@ impl Stages<'_> {
         stop: &CancellationToken,
         whose: Whose,
     ) -> Outcome {
+        let force_https = self.variables.is_on("GIT_SUBMODULE_FORCE_HTTPS");
         let task = Task {
             script: script(
                 variables,
@@ -444,7 +365,7 @@ impl Stages<'_> {
                     commands,
                 },
             ),
-            environment: self.remote.environment(),
+            environment: self.remote.environment(force_https),
             whose,
             deadline,
         };
@@ -458,7 +379,7 @@ impl Stages<'_> {
     }
 
     /// Turns the end of a script into that of its stage, and explains in the log what needs it.
-    fn judge(&self, outcome: Outcome, deadline: Instant) -> Stage {
+    pub(super) fn judge(&self, outcome: Outcome, deadline: Instant) -> Stage {
         Err(match outcome {
             Outcome::Exited(0) => return Ok(()),
             Outcome::Exited(code) => Failure::Exit(code),

@@ -8,6 +8,7 @@ mod guest;
 mod jobs;
 mod sandbox;
 mod server;
+mod source;
 mod stopping;
 
 use std::os::unix::process::CommandExt as _;

@@ -199,7 +199,7 @@ async fn what_a_job_leaves_does_not_follow_into_the_next() {
         "{}",
         done.log()
     );
-    let work = bench.dir.path().join("data/builds/0/team/app");
+    let work = bench.dir.path().join("data/builds/0/5/team/app");
     assert!(work.join("kept").exists() && !Path::new("/tmp/gone").exists());
     bench.stop().await;
 }

@@ -94,6 +94,8 @@ impl TestServer {
             .route("/api/v4/jobs/{id}/trace", patch(append))
             .route("/api/v4/jobs/{id}/artifacts", post(upload).get(download))
             .route("/team/app.git/info/refs", get(git_refs))
+            .route("/lfs/objects/batch", post(lfs_batch))
+            .route("/lfs/objects/{id}", get(|| async { LARGE_FILE }))
             .layer(axum::extract::DefaultBodyLimit::max(64 << 20))
             .with_state(shared.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -432,4 +434,29 @@ async fn git_refs(State(shared): State<Shared>, headers: HeaderMap) -> Response 
         .git_logins
         .push(login);
     StatusCode::NOT_FOUND.into_response()
+}
+
+/// The only large file that the server has.
+pub(crate) const LARGE_FILE: &str = "the content of a large file\n";
+
+/// Says where large files are, as a server of git-lfs.
+async fn lfs_batch(headers: HeaderMap, body: Bytes) -> Response {
+    let asked: Value = serde_json::from_slice(&body).expect("JSON");
+    let host = headers["Host"].to_str().expect("text");
+    let object = |it: &Value| {
+        let href = format!(
+            "http://{host}/lfs/objects/{}",
+            it["oid"].as_str().expect("an id")
+        );
+        json!({"oid": it["oid"], "size": it["size"], "actions": {"download": {"href": href}}})
+    };
+    let objects: Vec<Value> = asked["objects"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(object)
+        .collect();
+    let kind = [("Content-Type", "application/vnd.git-lfs+json")];
+    let body = json!({"transfer": "basic", "objects": objects}).to_string();
+    (kind, body).into_response()
 }

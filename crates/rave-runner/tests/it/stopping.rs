@@ -160,7 +160,7 @@ async fn a_shutdown_waits_for_jobs_and_an_abort_does_not() {
         .wait(1, |it| it.log().contains("\nready\n"))
         .await;
     bench.shutdown.cancel();
-    std::fs::write(bench.dir.path().join("data/builds/0/team/app/go"), "").expect("written");
+    std::fs::write(bench.dir.path().join("data/builds/0/5/team/app/go"), "").expect("written");
     let done = bench.server.finished(1).await;
     assert!(
         done.status == "success" && done.log().contains("\nwent\n"),
