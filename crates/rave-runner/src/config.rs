@@ -49,6 +49,12 @@ pub struct SandboxPolicy {
     pub outer_id: u32,
     /// Whether a job may make user namespaces of its own (as nix, bubblewrap and podman do).
     pub nested_namespaces: bool,
+    /// Registries that are spoken to without TLS, as `host:port`. Those of this machine always are.
+    pub insecure_registries: Vec<String>,
+    /// The largest image, both as it is downloaded and unpacked.
+    pub image_limit_bytes: u64,
+    /// The size above which the least recently used images are deleted.
+    pub image_store_limit_bytes: u64,
 }
 
 impl Default for SandboxPolicy {
@@ -58,6 +64,9 @@ impl Default for SandboxPolicy {
             read_only_paths: Vec::new(),
             outer_id: 200_000,
             nested_namespaces: false,
+            insecure_registries: Vec::new(),
+            image_limit_bytes: 20 << 30,
+            image_store_limit_bytes: 20 << 30,
         }
     }
 }
@@ -147,6 +156,8 @@ pub struct RunnerConfig {
     pub builds_dir: PathBuf,
     /// Where caches live. Private to the runner; made when absent.
     pub cache_dir: PathBuf,
+    /// Where unpacked images live. Made when a job needs one.
+    pub images_dir: PathBuf,
     /// The executable whose `__sandbox` subcommand calls [`sandbox_main`](crate::sandbox_main).
     pub binary: PathBuf,
     /// The version shown in logs and sent to the server.
@@ -207,6 +218,7 @@ impl RunnerConfig {
             images: ImagePolicy::default(),
             builds_dir: data.join("builds"),
             cache_dir: data.join("cache"),
+            images_dir: data.join("images"),
             binary: PathBuf::from("/proc/self/exe"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             default_memory_bytes: None,

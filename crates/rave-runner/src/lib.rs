@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-
 #![allow(dead_code, reason = "the executors that take images follow")]
 
 mod cache;
@@ -7,6 +6,7 @@ mod client;
 mod config;
 mod exec;
 mod files;
+mod image;
 mod inner;
 mod job;
 mod report;
