@@ -49,6 +49,8 @@ pub struct SandboxPolicy {
     pub outer_id: u32,
     /// Whether a job may make user namespaces of its own (as nix, bubblewrap and podman do).
     pub nested_namespaces: bool,
+    /// Whether jobs run in the images that they name. If not, they run on the machine's system, and their logs say so.
+    pub images: bool,
     /// Registries that are spoken to without TLS, as `host:port`. Those of this machine always are.
     pub insecure_registries: Vec<String>,
     /// The largest image, both as it is downloaded and unpacked.
@@ -64,6 +66,7 @@ impl Default for SandboxPolicy {
             read_only_paths: Vec::new(),
             outer_id: 200_000,
             nested_namespaces: false,
+            images: true,
             insecure_registries: Vec::new(),
             image_limit_bytes: 20 << 30,
             image_store_limit_bytes: 20 << 30,

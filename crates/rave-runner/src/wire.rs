@@ -71,7 +71,7 @@ impl Features {
     pub(crate) const fn of_this_runner(shared: bool) -> Self {
         Self {
             variables: true,
-            image: false,
+            image: !shared,
             services: false,
             artifacts: true,
             cache: true,
@@ -95,7 +95,7 @@ impl Features {
             return_exit_code: true,
             service_variables: false,
             service_multiple_aliases: false,
-            image_executor_opts: false,
+            image_executor_opts: !shared,
             service_executor_opts: false,
             cancel_gracefully: true,
             native_steps_integration: false,

@@ -206,7 +206,11 @@ pub(crate) fn local_settings(
         cpus: None,
         pids: Some(4096),
     };
-    let executor = self::executor(executor, true, read_only_paths);
+    let mut executor = self::executor(executor, true, read_only_paths);
+    if let ExecutorKind::Sandbox(policy) = &mut executor {
+        // What a run needs would be pulled anew each time, for its directory is gone afterwards.
+        policy.images = false;
+    }
     let mut config = settings(
         url.to_owned(),
         token,

@@ -85,7 +85,6 @@ pub(crate) struct Layout {
 }
 
 /// What an executor is told of a job before its first script. The directories of `place` exist.
-#[expect(dead_code, reason = "for executors that make more than processes")]
 pub(crate) struct Setup<'a> {
     pub(crate) job: &'a wire::Job,
     pub(crate) variables: &'a Variables,
@@ -115,11 +114,13 @@ impl Setup<'_> {
 
 /// What a job runs in cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(dead_code, reason = "for executors that make more than processes")]
 pub(crate) enum SetupError {
     /// The job asks for what the runner does not have or does not allow.
     #[error("{0}")]
     Configuration(String),
+    /// An image cannot be had.
+    #[error("{0}")]
+    Image(String),
     /// The machine or another program failed.
     #[error("{0}")]
     System(String),
@@ -192,11 +193,9 @@ pub(crate) fn open(config: &RunnerConfig) -> Arc<dyn Executor> {
     let launcher = Arc::new(Launcher::new(config, &limits));
     match &config.executor {
         ExecutorKind::Shell => Arc::new(shell::Shell::new(launcher)),
-        ExecutorKind::Sandbox(policy) => Arc::new(sandbox::Sandbox::new(
-            launcher,
-            policy.clone(),
-            config.builds_dir.join(".trial"),
-        )),
+        ExecutorKind::Sandbox(policy) => {
+            Arc::new(sandbox::Sandbox::new(launcher, policy.clone(), config))
+        }
     }
 }
 

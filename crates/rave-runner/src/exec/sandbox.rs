@@ -1,36 +1,52 @@
-//! Runs scripts in namespaces of their own, seeing the system read-only and the job's directories.
+//! Runs scripts in namespaces of their own, seeing the system read-only, or an image, and the job's directories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::Limits;
 use super::launcher::{Launch, Launcher};
+use super::wanted::Wanted;
 use super::{
     Executor, ExecutorError, Layout, Outcome, Output, PATH, Session, Setup, SetupError, Task, Whose,
 };
-use crate::config::{Network, SandboxPolicy};
-use crate::inner::order::{self, Order, Script, View};
+use crate::client::chain;
+use crate::config::{ImagePolicy, Network, RunnerConfig, SandboxPolicy};
+use crate::image::{Image, ImageError, Images, JobCredentials, Owners};
+use crate::inner::order::{self, ImageRoot, Net, Order, Program, Root, Script, View};
+use crate::job::place::{Place, remove_tree};
+use crate::trace::Tone;
 
 /// The executor.
-#[derive(Debug)]
 pub(super) struct Sandbox {
     launcher: Arc<Launcher>,
     policy: Arc<SandboxPolicy>,
+    image_policy: ImagePolicy,
+    images: Images,
     /// An empty directory for a trial run.
     trial: PathBuf,
 }
 
 impl Sandbox {
-    pub(super) fn new(launcher: Arc<Launcher>, policy: SandboxPolicy, trial: PathBuf) -> Self {
+    pub(super) fn new(
+        launcher: Arc<Launcher>,
+        policy: SandboxPolicy,
+        config: &RunnerConfig,
+    ) -> Self {
+        let owners = match launcher.privileged {
+            true => Owners::From(policy.outer_id),
+            false => Owners::OneUser,
+        };
         Self {
+            images: Images::new(config, &policy, owners),
             launcher,
             policy: Arc::new(policy),
-            trial,
+            image_policy: config.images.clone(),
+            trial: config.builds_dir.join(".trial"),
         }
     }
 
@@ -41,7 +57,52 @@ impl Sandbox {
             owner: self.layout().owner,
             writable,
             limits,
+            image: None,
         }
+    }
+
+    /// Makes the job's image available, if it has one.
+    async fn image(&self, setup: &Setup<'_>) -> Result<Option<JobImage>, SetupError> {
+        let Some(wanted) = Wanted::image(setup, &self.image_policy)? else {
+            return Ok(None);
+        };
+        let image = self.pull(setup, &wanted).await?;
+        let scratch = setup.place.image_scratch();
+        // What a runner that was killed left.
+        clear(&scratch).await.map_err(|error| {
+            SetupError::System(format!("cannot remove {}: {error}", scratch.display()))
+        })?;
+        Ok(Some(JobImage::new(setup, &wanted, image, scratch)))
+    }
+
+    async fn pull(&self, setup: &Setup<'_>, wanted: &Wanted) -> Result<Image, SetupError> {
+        let variable = setup.variables.get("DOCKER_AUTH_CONFIG");
+        let credentials = JobCredentials::new(variable, &setup.job.credentials)
+            .map_err(|error| SetupError::Configuration(chain(&error)))?;
+        let say = |text: &str| setup.trace.line(Tone::Plain, text);
+        let warn = |text: &str| setup.trace.line(Tone::Warning, text);
+        let prepared = tokio::select! {
+            prepared = self.images.prepare(wanted, &credentials, &say, &warn) => prepared,
+            () = setup.stop.cancelled() => return Err(SetupError::Stopped),
+            () = sleep_until(setup.deadline) => return Err(SetupError::Stopped),
+        };
+        prepared.map_err(|error| match &error {
+            ImageError::Refused(_) | ImageError::Credentials(_) => {
+                SetupError::Configuration(chain(&error))
+            }
+            ImageError::Store(_) => SetupError::System(chain(&error)),
+            _ => SetupError::Image(chain(&error)),
+        })
+    }
+}
+
+/// Removes a directory, if it is there.
+async fn clear(dir: &Path) -> std::io::Result<()> {
+    let dir = dir.to_owned();
+    let removed = tokio::task::spawn_blocking(move || remove_tree(&dir)).await;
+    match removed.map_err(std::io::Error::other)? {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -84,13 +145,16 @@ impl Executor for Sandbox {
     }
 
     async fn prepare(&self, setup: Setup<'_>) -> Result<Box<dyn Session>, SetupError> {
-        setup.warn_of_unused_images("sandbox");
-        Ok(Box::new(self.session(setup.place.writable(), setup.limits)))
+        let mut session = self.session(setup.place.writable(), setup.limits);
+        match self.policy.images {
+            true => session.image = self.image(&setup).await?,
+            false => setup.warn_of_unused_images("sandbox"),
+        }
+        Ok(Box::new(session))
     }
 }
 
 /// A job's part of it.
-#[derive(Debug)]
 struct SandboxSession {
     launcher: Arc<Launcher>,
     policy: Arc<SandboxPolicy>,
@@ -98,30 +162,131 @@ struct SandboxSession {
     /// The directories to write: outside and inside.
     writable: Vec<(PathBuf, PathBuf)>,
     limits: Limits,
+    image: Option<JobImage>,
 }
+
+/// The image of a job, and how it is run.
+struct JobImage {
+    image: Image,
+    place: Place,
+    scratch: PathBuf,
+    user: String,
+    entrypoint: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl JobImage {
+    fn new(setup: &Setup<'_>, wanted: &Wanted, image: Image, scratch: PathBuf) -> Self {
+        let settings = &image.settings;
+        let entrypoint = wanted.entrypoint.as_ref().unwrap_or(&settings.entrypoint);
+        // A list with an empty word is how job files say that there is to be none.
+        let entrypoint: Vec<String> = entrypoint
+            .iter()
+            .filter(|it| !it.is_empty())
+            .cloned()
+            .collect();
+        let mut environment = vec![("PATH".to_owned(), PATH.to_owned())];
+        environment.extend(settings.environment());
+        if !entrypoint.is_empty() {
+            // The script sets the variables for itself; what starts it may want to know them, too.
+            let short = setup
+                .variables
+                .list()
+                .filter(|it| it.1.len() < LONGEST_VARIABLE);
+            environment.extend(short.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        }
+        let user = if wanted.user.is_empty() {
+            &settings.user
+        } else {
+            &wanted.user
+        };
+        Self {
+            user: user.clone(),
+            entrypoint,
+            environment,
+            place: setup.place.clone(),
+            scratch,
+            image,
+        }
+    }
+
+    fn root(&self, hosts: String) -> ImageRoot {
+        ImageRoot {
+            layers: self.image.layers(),
+            scratch: self.scratch.clone(),
+            user: self.user.clone(),
+            hosts,
+            host_name: "localhost\n".to_owned(),
+            resolver: None,
+        }
+    }
+}
+
+/// The longest value that is put into the environment of an entrypoint: the kernel takes no more than 128 KiB.
+const LONGEST_VARIABLE: usize = 100_000;
 
 impl SandboxSession {
     fn orders(&self, task: Task) -> std::io::Result<Vec<u8>> {
+        let image = self.image.as_ref().filter(|_| task.whose == Whose::Job);
+        let network = match self.policy.network == Network::Host || task.whose == Whose::Runner {
+            true => Net::Machine,
+            false => Net::None,
+        };
+        let (root, program, environment) = match image {
+            None => {
+                let environment = super::base_environment(PATH, "rave", crate::inner::HOME);
+                (Root::System, Program::Shell { login: false }, environment)
+            }
+            Some(image) => {
+                let (entrypoint, directory) = (
+                    image.entrypoint.clone(),
+                    image.image.settings.working_dir.clone(),
+                );
+                let root = Root::Image(image.root(hosts(&network)));
+                (
+                    root,
+                    Program::ImageShell {
+                        entrypoint,
+                        directory,
+                    },
+                    image.environment.clone(),
+                )
+            }
+        };
         let script = Script {
             text: task.script,
-            environment: [
-                super::base_environment(PATH, "rave", crate::inner::HOME),
-                task.environment,
-            ]
-            .concat(),
-            login: false,
+            environment: [environment, task.environment].concat(),
+            program,
         };
+        let mut writable = self.writable.clone();
+        // An image has its own.
+        writable.retain(|it| image.is_none() || it.1 != Path::new("/tmp"));
         let view = View {
-            writable: self.writable.clone(),
+            root,
+            writable,
             read_only: self.policy.read_only_paths.clone(),
             outer_id: self.owner,
             nested_namespaces: self.policy.nested_namespaces,
         };
+        let privileged = self.launcher.privileged;
         let first = order::encode(&Order::Isolate {
-            network: self.policy.network == Network::Host || task.whose == Whose::Runner,
-            privileged: self.launcher.privileged,
+            network,
+            privileged,
         })?;
-        Ok([first, order::encode(&Order::Enclose(view, script))?].concat())
+        Ok([
+            first,
+            order::encode(&Order::Enclose(Box::new(view), script))?,
+        ]
+        .concat())
+    }
+}
+
+/// Returns the text of `/etc/hosts`.
+fn hosts(network: &Net) -> String {
+    let alone = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+    match network {
+        Net::Machine => std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| alone.to_owned()),
+        Net::None => alone.to_owned(),
     }
 }
 
@@ -140,6 +305,25 @@ impl Session for SandboxSession {
                 self.launcher.run(launch, output, stop).await
             }
             Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    async fn collect(&self) -> Result<(), String> {
+        let Some(image) = &self.image else {
+            return Ok(());
+        };
+        let place = image.place.clone();
+        let taken = tokio::task::spawn_blocking(move || place.take_back()).await;
+        taken
+            .map_err(|it| it.to_string())?
+            .map_err(|it| it.to_string())
+    }
+
+    async fn destroy(self: Box<Self>) {
+        if let Some(image) = &self.image
+            && let Err(error) = clear(&image.scratch).await
+        {
+            tracing::warn!(dir = %image.scratch.display(), %error, "cannot remove what a job changed in its image");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::launcher::{Launch, Launcher};
 use super::{
     Executor, ExecutorError, Layout, Outcome, Output, PATH, Session, Setup, SetupError, Task,
 };
-use crate::inner::order::{self, Order, Script};
+use crate::inner::order::{self, Order, Program, Script};
 
 /// The executor.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Session for ShellSession {
         let script = Script {
             text: task.script,
             environment: [environment(), task.environment].concat(),
-            login: true,
+            program: Program::Shell { login: true },
         };
         match order::encode(&Order::Supervise(script)) {
             Ok(orders) => {

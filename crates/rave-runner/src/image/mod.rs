@@ -28,7 +28,7 @@ use registry::{Registries, RegistryError, Repository};
 use store::{Lease, Record, Store, StoreError};
 
 pub(crate) use auth::AuthError;
-pub(crate) use layer::Owners;
+pub(crate) use layer::{IDS, Owners};
 pub(crate) use manifest::Settings;
 
 /// The most layers that the kernel puts on one another is 500; no builder makes that many.
@@ -131,7 +131,8 @@ impl Images {
         &self,
         wanted: &Wanted,
         job: &JobCredentials,
-        say: &(dyn Fn(Say<'_>) + Sync),
+        say: &(dyn Fn(&str) + Sync),
+        warn: &(dyn Fn(&str) + Sync),
     ) -> Result<Image, ImageError> {
         let refused = |error: &dyn std::error::Error| ImageError::Refused(chain(error));
         let reference = Reference::parse(&wanted.name).map_err(|error| refused(&error))?;
@@ -145,11 +146,11 @@ impl Images {
         let mut failure = ImageError::Absent(reference.to_string());
         for (number, policy) in wanted.pull_policies.iter().copied().enumerate() {
             if number > 0 {
-                say(Say::Warning(&format!(
+                warn(&format!(
                     "WARNING: {}; trying the pull policy {}",
                     chain(&failure),
                     policy.name()
-                )));
+                ));
             }
             let here = || store.find(&reference, &platform, self.clock.now());
             let found = match policy {
@@ -158,15 +159,15 @@ impl Images {
             };
             let done = match (found, policy) {
                 (Some(found), _) => {
-                    say(Say::Plain(&format!(
+                    say(&format!(
                         "Found the image {reference} on this machine (pull policy {})",
                         policy.name()
-                    )));
+                    ));
                     Ok(found)
                 }
                 (None, PullPolicy::Never) => Err(ImageError::Absent(reference.to_string())),
                 (None, _) => {
-                    say(Say::Plain(&format!("Pulling the image {reference} ...")));
+                    say(&format!("Pulling the image {reference} ..."));
                     self.pull(&reference, &platform, job, say).await
                 }
             };
@@ -177,7 +178,7 @@ impl Images {
                         "Using the image {reference} with the digest {} ({mib} MiB)",
                         record.digest
                     );
-                    say(Say::Plain(&text));
+                    say(&text);
                     let (digest, settings) = (record.digest, record.settings);
                     return Ok(Image {
                         reference,
@@ -197,7 +198,7 @@ impl Images {
         reference: &Reference,
         platform: &Platform,
         job: &JobCredentials,
-        say: &(dyn Fn(Say<'_>) + Sync),
+        say: &(dyn Fn(&str) + Sync),
     ) -> Result<(Record, Lease), ImageError> {
         let (store, registries) = self.opened().await?;
         let of_runner = match &self.credentials_file {
@@ -215,10 +216,10 @@ impl Images {
             .zip(names)
             .find_map(|(it, name)| Some((it.find(reference)?, name)));
         if let Some((_, name)) = found {
-            say(Say::Plain(&format!(
+            say(&format!(
                 "Logging in to {} with the credentials of {name}",
                 reference.registry
-            )));
+            ));
         }
         let credential: Option<&Credential> = found.map(|it| it.0);
         let failed = |source| ImageError::Registry {
@@ -260,7 +261,7 @@ impl Images {
             return Err(ImageError::Refused(text));
         }
         let lease = store.lease(layers.clone());
-        let wanted = layers.into_iter().zip(&manifest.layers);
+        let wanted = layers.into_iter().zip(manifest.layers);
         let done: Vec<(Digest, u64)> = futures_util::stream::iter(wanted)
             .map(|(layer, descriptor)| self.layer(&repository, reference, layer, descriptor))
             .buffered(DOWNLOADS)
@@ -330,7 +331,7 @@ impl Images {
         repository: &Repository<'_>,
         reference: &Reference,
         layer: Digest,
-        descriptor: &Descriptor,
+        descriptor: Descriptor,
     ) -> Result<(Digest, u64), ImageError> {
         let flight = self.flight(&layer);
         let _one_at_a_time = flight.lock().await;
@@ -346,7 +347,7 @@ impl Images {
             .digest()
             .ok_or_else(|| invalid("a layer has a digest that is not understood"))?;
         let mut blob = store.blob()?;
-        let downloaded = repository.download(descriptor, &packed, &mut blob).await;
+        let downloaded = repository.download(&descriptor, &packed, &mut blob).await;
         downloaded.map_err(|source| ImageError::Registry {
             image: reference.to_string(),
             source,
@@ -369,13 +370,6 @@ impl Images {
         flights.insert(layer.clone(), Arc::downgrade(&flight));
         flight
     }
-}
-
-/// What is said to the job while its image is prepared.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Say<'a> {
-    Plain(&'a str),
-    Warning(&'a str),
 }
 
 /// The credentials that came with a job.

@@ -4,7 +4,11 @@
 //! So it starts its own executable anew, once per script, and this module is what that process does. In the sandbox
 //! there are two: the first makes the namespaces, the second is process 1 in them.
 
+mod account;
+mod image;
 pub(crate) mod order;
+mod ownership;
+mod privileges;
 mod supervise;
 mod view;
 
@@ -20,10 +24,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl;
 use nix::unistd::{getegid, geteuid, sethostname};
 
-use order::{Order, Report};
+use order::{Net, Order, Report, Root};
 
 /// The status of a helper that could not do what it was told. The report says why.
 const SETUP_FAILED: u8 = 70;
@@ -54,11 +57,24 @@ fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
         Order::Isolate {
             network,
             privileged,
-        } => isolate(socket, network, privileged),
+        } => isolate(socket, &network, privileged),
         Order::Enclose(view, script) => {
             view::build(&view)?;
-            become_job(&view)?;
-            supervise::as_init(socket, &script)
+            let account = match &view.root {
+                Root::System => {
+                    privileges::become_user(&view)?;
+                    None
+                }
+                Root::Image(image) => {
+                    let account = account::find(&image.user)?;
+                    privileges::become_root_of_image(&view, &account)?;
+                    Some(account)
+                }
+            };
+            if let Some(account) = account.as_ref().filter(|_| view.outer_id.is_some()) {
+                ownership::give(&view, account);
+            }
+            supervise::as_init(socket, &script, account.as_ref())
         }
         Order::Supervise(script) => supervise::as_subreaper(socket, &script),
     }
@@ -89,7 +105,7 @@ fn keep_only_standard_streams() -> Result<(), String> {
 }
 
 /// Makes the namespaces, and runs the second helper as their process 1.
-fn isolate(socket: &UnixStream, network: bool, privileged: bool) -> Result<ExitCode, String> {
+fn isolate(socket: &UnixStream, network: &Net, privileged: bool) -> Result<ExitCode, String> {
     let (uid, gid) = (geteuid(), getegid());
     let what = match privileged {
         true => "the kernel refuses to make namespaces, although the runner is root",
@@ -98,9 +114,9 @@ fn isolate(socket: &UnixStream, network: bool, privileged: bool) -> Result<ExitC
     if !privileged {
         // Being root over namespaces of one's own is what lets an ordinary user mount in them.
         unshare(CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
-        map_ids(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
+        privileges::map_own(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
     }
-    if !network {
+    if *network == Net::None {
         unshare(CloneFlags::CLONE_NEWNET).map_err(failed(what))?;
         // Before there is a pid namespace, which would end with its first process. Without `ip`
         // the loopback device stays down: less than promised, but no less safe.
@@ -131,44 +147,4 @@ fn isolate(socket: &UnixStream, network: bool, privileged: bool) -> Result<ExitC
         .or(status.signal().map(|it| 128 + it))
         .unwrap_or(i32::from(SETUP_FAILED));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(SETUP_FAILED)))
-}
-
-/// Gives up the machine's root, for good, and becomes user 1000 of a user namespace of the job's own.
-fn become_job(view: &order::View) -> Result<(), String> {
-    const INSIDE: u32 = 1000;
-    let outside = view.outer_id.unwrap_or(0);
-    if let Some(id) = view.outer_id {
-        let what = "cannot become the job's user";
-        let (uid, gid) = (
-            nix::unistd::Uid::from_raw(id),
-            nix::unistd::Gid::from_raw(id),
-        );
-        nix::unistd::setgroups(&[]).map_err(failed(what))?;
-        nix::unistd::setresgid(gid, gid, gid).map_err(failed(what))?;
-        nix::unistd::setresuid(uid, uid, uid).map_err(failed(what))?;
-        // Changing users made this process undumpable, and with that the files in /proc that the next step writes.
-        prctl::set_dumpable(true).map_err(failed(what))?;
-    }
-    unshare(CloneFlags::CLONE_NEWUSER)
-        .map_err(failed("the kernel refuses to make a user namespace"))?;
-    map_ids(
-        &format!("{INSIDE} {outside} 1"),
-        &format!("{INSIDE} {outside} 1"),
-    )?;
-    if !view.nested_namespaces {
-        // Within user namespaces far more of the kernel can be reached, and few jobs need to make one.
-        let what = "cannot forbid further user namespaces";
-        fs::write("/proc/sys/user/max_user_namespaces", "0").map_err(failed(what))?;
-    }
-    prctl::set_no_new_privs().map_err(failed("cannot forbid new privileges"))?;
-    prctl::set_dumpable(false).map_err(failed("cannot hide the first process"))?;
-    prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
-        .map_err(failed("cannot follow the outer process"))
-}
-
-fn map_ids(uids: &str, gids: &str) -> Result<(), String> {
-    let what = "cannot map the job's user";
-    fs::write("/proc/self/setgroups", "deny").map_err(failed(what))?;
-    fs::write("/proc/self/uid_map", uids).map_err(failed(what))?;
-    fs::write("/proc/self/gid_map", gids).map_err(failed(what))
 }

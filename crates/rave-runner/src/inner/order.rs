@@ -22,15 +22,23 @@ const LONGEST: u32 = 64 << 20;
 pub(crate) enum Order {
     /// Make namespaces and start a second helper in them, which reads the next order.
     Isolate {
-        /// Whether to keep the machine's network.
-        network: bool,
+        network: Net,
         /// Whether the runner is root. If not, its own user is all that can be mapped.
         privileged: bool,
     },
     /// Build the view of a sandbox, become the job's user, and run a script.
-    Enclose(View, Script),
+    Enclose(Box<View>, Script),
     /// Run a script as the runner's user.
     Supervise(Script),
+}
+
+/// The network of what runs in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Net {
+    /// The machine's.
+    Machine,
+    /// A loopback device of its own.
+    None,
 }
 
 /// A script and what it runs with.
@@ -40,21 +48,62 @@ pub(crate) struct Script {
     pub(crate) text: String,
     /// The environment of the shell.
     pub(crate) environment: Vec<(String, String)>,
-    /// Whether the shell reads the profile of its user.
-    pub(crate) login: bool,
+    pub(crate) program: Program,
+}
+
+/// What is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Program {
+    /// The machine's shell.
+    Shell {
+        /// Whether it reads the profile of its user.
+        login: bool,
+    },
+    /// The image's shell, by the image's entrypoint if it has one.
+    ImageShell {
+        entrypoint: Vec<String>,
+        /// Where it starts.
+        directory: String,
+    },
 }
 
 /// What a sandbox contains.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct View {
+    pub(crate) root: Root,
     /// Directories to write: where each is outside, and inside. The first is where the view is built.
     pub(crate) writable: Vec<(PathBuf, PathBuf)>,
     /// More paths to read, the same inside and outside.
     pub(crate) read_only: Vec<PathBuf>,
-    /// The user and group to run as outside, when the runner is root.
+    /// The user and group to run as outside, when the runner is root; the first of an image's.
     pub(crate) outer_id: Option<u32>,
     /// Whether the job may make user namespaces.
     pub(crate) nested_namespaces: bool,
+}
+
+/// What is below everything else in a sandbox.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Root {
+    /// The machine's system, read-only and without what is private.
+    System,
+    /// An image, which the job may change for itself.
+    Image(ImageRoot),
+}
+
+/// An image as a root.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageRoot {
+    /// Its layers, from the lowest.
+    pub(crate) layers: Vec<PathBuf>,
+    /// A directory for what the job changes.
+    pub(crate) scratch: PathBuf,
+    /// Who runs in it, by the image's names or numbers.
+    pub(crate) user: String,
+    /// The text of `/etc/hosts`.
+    pub(crate) hosts: String,
+    pub(crate) host_name: String,
+    /// The text of `/etc/resolv.conf`, unless it is the machine's.
+    pub(crate) resolver: Option<String>,
 }
 
 /// How a script ended.

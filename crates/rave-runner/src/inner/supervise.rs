@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -12,14 +13,36 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::{Pid, getpid, setsid};
+use nix::unistd::{
+    Gid, Pid, Uid, fchown, getegid, geteuid, getpid, setgroups, setresgid, setresuid, setsid,
+};
 
+use super::account::Account;
 use super::failed;
-use super::order::{self, Report, Script, TERMINATE};
+use super::order::{self, Program, Report, Script, TERMINATE};
+
+/// Where a shell may be, the best first. Other runners look in these places of an image, in this order.
+const SHELLS: [&str; 9] = [
+    "/usr/local/bin/bash",
+    "/usr/bin/bash",
+    "/bin/bash",
+    "/usr/local/bin/sh",
+    "/usr/bin/sh",
+    "/bin/sh",
+    "/busybox/sh",
+    "/run/current-system/sw/bin/bash",
+    "/run/current-system/sw/bin/sh",
+];
 
 /// Runs the script as process 1 of its namespace: when this process ends, the kernel ends all the others.
-pub(super) fn as_init(socket: &mut UnixStream, script: &Script) -> Result<ExitCode, String> {
-    let shell = start(script)?;
+///
+/// Without an account it runs as who this process is.
+pub(super) fn as_init(
+    socket: &mut UnixStream,
+    script: &Script,
+    account: Option<&Account>,
+) -> Result<ExitCode, String> {
+    let shell = start(script, account)?;
     listen(socket, |signal| {
         if signal == Signal::SIGKILL {
             leave();
@@ -35,7 +58,7 @@ pub(super) fn as_subreaper(socket: &mut UnixStream, script: &Script) -> Result<E
     // Fails only for a process that leads a group, which is as good.
     let _ = setsid();
     prctl::set_child_subreaper(true).map_err(failed("cannot adopt orphans"))?;
-    let shell = start(script)?;
+    let shell = start(script, None)?;
     listen(socket, |signal| {
         for process in descendants() {
             let _ = kill(process, signal);
@@ -79,7 +102,7 @@ fn kill_descendants_until_none() {
 }
 
 /// Starts the shell with the script as its standard input, from memory: it is in no file and in no argument.
-fn start(script: &Script) -> Result<Pid, String> {
+fn start(script: &Script, account: Option<&Account>) -> Result<Pid, String> {
     let what = "cannot hand over the script";
     let mut input =
         File::from(memfd_create("script", MFdFlags::MFD_CLOEXEC).map_err(failed(what))?);
@@ -87,33 +110,80 @@ fn start(script: &Script) -> Result<Pid, String> {
         .write_all(script.text.as_bytes())
         .and_then(|()| input.rewind())
         .map_err(failed(what))?;
-    let shells = [
-        "/usr/bin/bash",
-        "/bin/bash",
-        "/usr/local/bin/bash",
-        "/usr/bin/sh",
-        "/bin/sh",
-    ];
-    let nix_shells = [
-        "/run/current-system/sw/bin/bash",
-        "/run/current-system/sw/bin/sh",
-    ];
-    let mut candidates = shells.into_iter().chain(nix_shells);
-    let shell = candidates
-        .find(|it| Path::new(it).exists())
-        .ok_or("there is neither bash nor sh")?;
-    let mut command = Command::new(shell);
-    if script.login {
-        command.arg("-l");
+    let (mut command, directory) = command(&script.program)?;
+    command.env_clear();
+    if let Some(account) = account {
+        command.env("HOME", &account.home);
+        become_account(&mut command, account);
     }
+    command.envs(script.environment.iter().map(|(key, value)| (key, value)));
+    let directory = Some(directory).filter(|it| Path::new(it).is_dir());
     command
-        .env_clear()
-        .envs(script.environment.iter().map(|(key, value)| (key, value)));
-    command.current_dir("/").stdin(Stdio::from(input));
-    let child = command.spawn().map_err(failed("cannot start the shell"))?;
+        .current_dir(directory.unwrap_or("/"))
+        .stdin(Stdio::from(input));
+    let child = command.spawn().map_err(|error| {
+        let program = command.get_program().display();
+        format!("cannot start {program}: {error}")
+    })?;
     i32::try_from(child.id())
         .map(Pid::from_raw)
         .map_err(failed("the shell has an impossible id"))
+}
+
+/// Returns the command for a program, and the directory that it starts in.
+fn command(program: &Program) -> Result<(Command, &str), String> {
+    let shell = || SHELLS.into_iter().find(|it| Path::new(it).exists());
+    Ok(match program {
+        Program::Shell { login } => {
+            let mut command = Command::new(shell().ok_or("there is neither bash nor sh")?);
+            command.args(login.then_some("-l"));
+            (command, "/")
+        }
+        Program::ImageShell {
+            entrypoint,
+            directory,
+        } => {
+            let shell = shell().ok_or(
+                "the image has no shell, which a job's script needs: use one with bash or sh in it",
+            )?;
+            let mut command = match entrypoint.split_first() {
+                None => Command::new(shell),
+                // It has to start what it is given, as everywhere.
+                Some((first, rest)) => {
+                    let mut command = Command::new(first);
+                    command
+                        .args(rest)
+                        .arg("sh")
+                        .arg("-c")
+                        .arg(format!("exec {shell}"));
+                    command
+                }
+            };
+            command.env_clear();
+            (command, directory)
+        }
+    })
+}
+
+/// Lets a command run as a user of the image.
+fn become_account(command: &mut Command, account: &Account) {
+    let ids = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+    if ids == (geteuid(), getegid()) && account.groups.is_empty() {
+        return;
+    }
+    // What is printed goes through a pipe, which programs like to open anew by its name in /proc.
+    let _ = fchown(std::io::stdout(), Some(ids.0), Some(ids.1));
+    let groups: Vec<Gid> = account.groups.iter().map(|it| Gid::from_raw(*it)).collect();
+    #[expect(unsafe_code, reason = "the standard library sets no further groups")]
+    // SAFETY: between fork and exec this makes system calls only, and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            setgroups(&groups)?;
+            setresgid(ids.1, ids.1, ids.1)?;
+            setresuid(ids.0, ids.0, ids.0)?;
+            Ok(())
+        });
+    }
 }
 
 /// Obeys what the runner says from now on, and takes its silence for good as [`order::KILL`].

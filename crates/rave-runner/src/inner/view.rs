@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
 
-use super::order::View;
+use super::order::{Root, View};
 
 /// What of the machine every job may read, as far as it exists.
 const SYSTEM: [&str; 10] = [
@@ -70,10 +70,10 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// The job's home. It is empty at first and lost at the end.
 pub(crate) const HOME: &str = "/home/rave";
 
-const NOTHING: Option<&str> = None;
+pub(super) const NOTHING: Option<&str> = None;
 
 /// A step of building the view failed.
-fn failed<E: std::fmt::Display>(what: &str, path: &Path) -> impl FnOnce(E) -> String {
+pub(super) fn failed<E: std::fmt::Display>(what: &str, path: &Path) -> impl FnOnce(E) -> String {
     move |error| format!("cannot {what} {}: {error}", path.display())
 }
 
@@ -95,14 +95,23 @@ pub(super) fn build(view: &View) -> Result<(), String> {
             .ok_or("the sandbox has no directory of its own")?
             .0,
     )?;
+    match &view.root {
+        Root::System => system(view)?,
+        Root::Image(image) => super::image::build(view, image)?,
+    }
+    enter(matches!(view.root, Root::System))
+}
+
+/// Puts together the machine's system and the job's directories.
+fn system(view: &View) -> Result<(), String> {
     tmpfs(Path::new("/new"), "mode=755")?;
     for path in SYSTEM {
         show(Path::new(path))?;
     }
     let owner = view.outer_id.unwrap_or(0);
     etc(view.outer_id.is_some())?;
-    devices()?;
-    proc()?;
+    devices(Path::new("/new/dev"))?;
+    mount_processes(Path::new("/new/proc"))?;
     for path in ["/tmp", "/var/tmp", "/run/lock"] {
         tmpfs(&inside(Path::new(path)), "mode=1777")?;
     }
@@ -121,7 +130,7 @@ pub(super) fn build(view: &View) -> Result<(), String> {
             Some(from) => give(from, at)?,
         }
     }
-    enter()
+    Ok(())
 }
 
 /// Puts a directory of the machine into the view, to be written to.
@@ -133,7 +142,7 @@ fn give(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 /// Where a path of the machine is while the view is built.
-fn outside(path: &Path) -> PathBuf {
+pub(super) fn outside(path: &Path) -> PathBuf {
     rebase(Path::new("/old"), path)
 }
 
@@ -160,7 +169,7 @@ fn step_aside(base: &Path) -> Result<(), String> {
 }
 
 /// Makes the view the root and lets go of the machine.
-fn enter() -> Result<(), String> {
+fn enter(read_only: bool) -> Result<(), String> {
     let new = Path::new("/new");
     std::env::set_current_dir(new).map_err(failed("enter", new))?;
     pivot_root(".", ".").map_err(failed("make a root of", new))?;
@@ -168,6 +177,9 @@ fn enter() -> Result<(), String> {
         .map_err(failed("let go of", Path::new("the machine's root")))?;
     let root = Path::new("/");
     std::env::set_current_dir(root).map_err(failed("enter", root))?;
+    if !read_only {
+        return Ok(());
+    }
     let flags = MsFlags::MS_REMOUNT
         | MsFlags::MS_BIND
         | MsFlags::MS_RDONLY
@@ -246,16 +258,17 @@ fn account(file: &str, line: &str) -> Result<(), String> {
     )
 }
 
-fn devices() -> Result<(), String> {
-    tmpfs(Path::new("/new/dev"), "mode=755")?;
+/// Makes the devices that every program expects.
+pub(super) fn devices(dev: &Path) -> Result<(), String> {
+    tmpfs(dev, "mode=755")?;
     for device in DEVICES {
-        let path = Path::new("/dev").join(device);
-        if outside(&path).exists() {
-            make_file(&inside(&path), b"")?;
-            bind(&outside(&path), &inside(&path))?;
+        let from = outside(&Path::new("/dev").join(device));
+        if from.exists() {
+            make_file(&dev.join(device), b"")?;
+            bind(&from, &dev.join(device))?;
         }
     }
-    let terminals = Path::new("/new/dev/pts");
+    let terminals = &dev.join("pts");
     make_dir(terminals)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(
@@ -266,7 +279,7 @@ fn devices() -> Result<(), String> {
         Some("newinstance,ptmxmode=0666,mode=620"),
     )
     .map_err(failed("mount the terminals at", terminals))?;
-    tmpfs(Path::new("/new/dev/shm"), "mode=1777")?;
+    tmpfs(&dev.join("shm"), "mode=1777")?;
     let links = [
         ("ptmx", "pts/ptmx"),
         ("fd", "/proc/self/fd"),
@@ -274,15 +287,14 @@ fn devices() -> Result<(), String> {
     ];
     let more = [("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")];
     for (name, target) in links.into_iter().chain(more) {
-        link(Path::new(target), &Path::new("/new/dev").join(name))?;
+        link(Path::new(target), &dev.join(name))?;
     }
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
-    let dev = Path::new("/new/dev");
     mount(NOTHING, dev, NOTHING, flags, NOTHING).map_err(failed("make read-only", dev))
 }
 
-fn proc() -> Result<(), String> {
-    let path = Path::new("/new/proc");
+/// Mounts the list of the sandbox's processes.
+pub(super) fn mount_processes(path: &Path) -> Result<(), String> {
     make_dir(path)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), path, Some("proc"), flags, NOTHING).map_err(failed(
@@ -298,7 +310,7 @@ fn tmpfs(path: &Path, options: &str) -> Result<(), String> {
         .map_err(failed("mount a tmpfs at", path))
 }
 
-fn bind(from: &Path, to: &Path) -> Result<(), String> {
+pub(super) fn bind(from: &Path, to: &Path) -> Result<(), String> {
     mount(
         Some(from),
         to,
@@ -310,7 +322,7 @@ fn bind(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 /// Adds flags to a bind mount and to every mount that came along below it.
-fn remount(path: &Path, flags: MsFlags) -> Result<(), String> {
+pub(super) fn remount(path: &Path, flags: MsFlags) -> Result<(), String> {
     let table = Path::new("/old/proc/self/mountinfo");
     let text = fs::read_to_string(table).map_err(failed("read", table))?;
     for (point, present) in mounts(&text).filter(|it| it.0.starts_with(path)) {
@@ -364,7 +376,7 @@ fn normal(path: &Path) -> PathBuf {
     })
 }
 
-fn make_dir(path: &Path) -> Result<(), String> {
+pub(super) fn make_dir(path: &Path) -> Result<(), String> {
     fs::create_dir_all(path).map_err(failed("make", path))
 }
 

@@ -148,6 +148,7 @@ fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdi
             failed("runner_interrupted", None),
         ),
         Failure::Configuration(text) => (text, failed("runner_configuration_error", None)),
+        Failure::Image(text) => (text, failed("image_pull_failure", None)),
         Failure::System(text) => (
             format!("(system failure): {text}"),
             failed("runner_system_failure", None),

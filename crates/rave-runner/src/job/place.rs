@@ -19,6 +19,9 @@ const INSIDE: &str = "/builds";
 /// its last.
 const SCRATCH: &str = ".tmp";
 
+/// Where a slot keeps what a job changes in its image.
+const IMAGE: &str = ".image";
+
 /// The directories of one job.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -162,6 +165,22 @@ impl Place {
         Tree::open(&self.temporary, self.owner)
     }
 
+    /// Returns where a job's changes to its image are kept: in the slot, beside its projects.
+    pub(crate) fn image_scratch(&self) -> PathBuf {
+        self.base.with_file_name(IMAGE)
+    }
+
+    /// Makes the job's owner the owner of everything in its directories. An image has more users than one.
+    pub(crate) fn take_back(&self) -> io::Result<()> {
+        let Some(owner) = self.owner else {
+            return Ok(());
+        };
+        for dir in [&self.project, &self.temporary] {
+            take(dir, owner)?;
+        }
+        Ok(())
+    }
+
     /// Lists what the sandbox lets a job write: outside and inside.
     pub(crate) fn writable(&self) -> Vec<(PathBuf, PathBuf)> {
         let pair = |host: &Path, job: &str| (host.to_owned(), PathBuf::from(job));
@@ -188,6 +207,22 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
         }
         removed => removed,
     }
+}
+
+/// Changes the owner of everything below a path. Links are not followed, and nothing of the job runs any more.
+fn take(path: &Path, owner: u32) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.uid() != owner || meta.gid() != owner {
+        std::os::unix::fs::lchown(path, Some(owner), Some(owner))?;
+    }
+    if meta.is_dir() {
+        // Read whole, so that a deep tree does not hold a descriptor for each of its levels.
+        let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+        for entry in entries {
+            take(&entry.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 fn make_removable(dir: &Path) -> io::Result<()> {

@@ -32,6 +32,8 @@ pub(crate) enum Failure {
     Canceled,
     Interrupted,
     Configuration(String),
+    /// An image cannot be had.
+    Image(String),
     System(String),
 }
 
@@ -217,6 +219,7 @@ impl Stages<'_> {
             });
             prepared.await.map_err(|error| match error {
                 SetupError::Configuration(text) => Failure::Configuration(text),
+                SetupError::Image(text) => Failure::Image(text),
                 SetupError::System(text) => Failure::System(text),
                 SetupError::Stopped => self.stopped().unwrap_or(Failure::Timeout),
             })

@@ -172,7 +172,7 @@ async fn a_build_and_a_test_job_work_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_arrives_whole_masked_and_in_sections() {
-    let bench = Bench::start(|_| {}).await;
+    let bench = Bench::start(|config| sandbox(config, |it| it.images = false)).await;
     let mut talk = job(
         1,
         &[

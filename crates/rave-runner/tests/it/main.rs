@@ -5,7 +5,9 @@
 
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod images;
 mod jobs;
+mod registry;
 mod sandbox;
 mod server;
 mod source;
