@@ -139,6 +139,16 @@ pub fn alert(kind: &str, text: &str) -> Markup {
     html! { div.alert.(kind) role="alert" { (text) } }
 }
 
+/// A sentence that sets what is code in back quotes.
+#[must_use]
+pub fn prose(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 0 { (part) } @else { code { (part) } }
+        }
+    }
+}
+
 /// Links to the page before and after. `base` is the list's own path, already below the external URL's.
 #[must_use]
 pub fn pager(page: &Pagination, total: u64, base: &str) -> Markup {

@@ -54,7 +54,7 @@ impl ExplainView {
     fn verdicts(&self, all: &Verdicts) -> Markup {
         let address = self.base.pipeline(self.pipeline);
         html! {
-            p { "Event " code { (all.source) } " on " code { (all.ref_name) } ": " (all.workflow.verdict) "." }
+            p { "Event " code { (all.source) } " on " code { (all.ref_name) } ": " (component::prose(&all.workflow.verdict)) "." }
             (errors(&all.errors))
             (workflow(&all.workflow))
             div.table {
@@ -66,7 +66,7 @@ impl ExplainView {
                                 td { a href={ (address) "/explain?job=" (encode_query(&job.name)) } { (job.name) } }
                                 td { (job.stage) }
                                 td { (yes_or_no(job.included)) }
-                                td { (job.verdict) }
+                                td { (component::prose(&job.verdict)) }
                             }
                         }
                     }
@@ -108,7 +108,7 @@ fn job_section(explanation: &Explanation, job: &JobExplanation) -> Markup {
             h2 { (job.name) }
             p {
                 @if job.included { strong { "In the pipeline" } } @else { strong { "Not in the pipeline" } }
-                " because " (job.verdict) ". "
+                " because " (component::prose(&job.verdict)) ". "
                 span.muted { "Event " (explanation.source) " on " (explanation.ref_name) ", stage " (job.stage) ", " (shown(&job.place)) "." }
             }
             @if let Some(waits_for) = &job.waits_for { p { "It waits for " (waits(waits_for)) "." } }
@@ -158,7 +158,7 @@ fn rules(rules: &[RuleEvidence]) -> Markup {
 fn clause(clause: &ClauseEvidence) -> Markup {
     html! {
         code { (clause.keyword) ": " (clause.text) } " " (answer(clause.held))
-        @if let Some(because) = &clause.because { ": " (because) }
+        @if let Some(because) = &clause.because { ": " (component::prose(because)) }
         @if !clause.operands.is_empty() {
             ul {
                 @for operand in &clause.operands {
