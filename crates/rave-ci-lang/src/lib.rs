@@ -15,6 +15,7 @@ mod facts;
 pub mod fuzzing;
 mod glob;
 mod graph;
+mod job_inputs;
 mod merge;
 mod plan;
 mod planner;
@@ -40,12 +41,13 @@ pub use explain::{
     NotExplained, Operand, Origin, RuleEvidence, VariableOrigin, Verdicts, WaitsFor,
     WorkflowExplanation, explain, verdicts,
 };
+pub use job_inputs::give_inputs;
 pub use plan::{
     ArtifactAccess, ArtifactReport, Artifacts, AutoCancel, Bridge, Cache, CacheFilesBy, CacheKey,
-    Compiled, Environment, Expiry, ForeignNeed, FormVariable, Forward, IdToken, Image, Included,
-    JobInput, JobPlan, Linted, Need, OnJobFailure, OnNewCommit, Outcome, Pages, ParallelCopy, Plan,
-    Release, ReleaseLink, Retry, SecretSource, Service, Trigger, TriggerStrategy, TriggerTarget,
-    UploadWhen, When,
+    Compiled, Environment, Expiry, ForeignNeed, FormInput, FormVariable, Forward, IdToken, Image,
+    Included, InputKind, JobInput, JobPlan, Linted, Need, OnJobFailure, OnNewCommit, Outcome,
+    Pages, ParallelCopy, Plan, Release, ReleaseLink, Retry, SecretSource, Service, Trigger,
+    TriggerStrategy, TriggerTarget, UploadWhen, When,
 };
 pub use recording::{Answers, Fingerprints, Recording, Replaying};
 pub use select::{Needed, NotSelected, Selection};
@@ -83,6 +85,7 @@ pub fn lint(
         .and_then(|it| planned(it, &facts, &mut report));
     Linted {
         includes: std::mem::take(&mut report.includes),
+        inputs: std::mem::take(&mut report.inputs),
         compiled: report.finish(outcome),
         merged: merged.map(MergedFile),
     }

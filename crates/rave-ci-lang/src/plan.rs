@@ -26,6 +26,8 @@ pub struct Linted {
     pub merged: Option<MergedFile>,
     /// In the order in which they were read.
     pub includes: Vec<Included>,
+    /// The inputs of the file's header, also when it is not valid for want of them.
+    pub inputs: Vec<FormInput>,
 }
 
 /// An included file. Values of masked variables are left out.
@@ -47,6 +49,29 @@ pub struct Included {
     pub reference: Option<String>,
     /// The job whose artifact it is.
     pub job: Option<String>,
+}
+
+/// An input of a header, as whoever runs a pipeline by hand is asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormInput {
+    pub name: String,
+    pub kind: InputKind,
+    /// What it is without an answer: a text as it is, anything else as JSON. `None`: there has to be an answer.
+    pub default: Option<String>,
+    pub description: Option<String>,
+    /// The only values there may be, written like the default; empty: any.
+    pub options: Vec<String>,
+}
+
+/// What an input of a header or a job accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    Array,
+    Boolean,
+    Number,
+    #[default]
+    String,
 }
 
 /// A root variable that says what it is for.
@@ -443,6 +468,9 @@ pub struct SecretSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobInput {
     pub name: String,
+    #[serde(default)]
+    pub kind: InputKind,
+    /// The value, unless somebody gives another one.
     pub default: InputValue,
     pub description: Option<String>,
     pub options: Vec<InputValue>,

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::expression::Patterns;
 use crate::yaml::{Span, TOO_BIG};
 use crate::{
-    Compiled, Diagnostic, Diagnostics, Excerpt, FormVariable, Included, Limits, Outcome, Place,
-    Severity,
+    Compiled, Diagnostic, Diagnostics, Excerpt, FormInput, FormVariable, Included, Limits, Outcome,
+    Place, Severity,
 };
 
 /// What is said beyond these counts helps nobody, and hostile files could make it grow.
@@ -32,6 +32,7 @@ pub(crate) struct Report {
     notices: Vec<Diagnostic>,
     /// What to ask whoever runs the pipeline by hand.
     pub(crate) form: Vec<FormVariable>,
+    pub(crate) inputs: Vec<FormInput>,
     /// Shared with the facts, which need them again.
     pub(crate) patterns: Rc<Patterns>,
     /// Unquoted text that means something else than it says, such as `1.10`, by place.

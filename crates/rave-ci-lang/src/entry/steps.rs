@@ -5,7 +5,7 @@ use super::json::{input_value, json};
 use super::variables::is_alphanumeric;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node};
-use crate::{InputValue, JobInput};
+use crate::{InputKind, InputValue, JobInput};
 
 const STEP_KEYS: [&str; 7] = [
     "name", "script", "step", "func", "env", "inputs", "delegate",
@@ -127,10 +127,16 @@ fn input(
         }
         it.as_text().map(str::to_owned)
     });
-    let kinds = ["string", "number", "boolean", "array"].map(|it| (it, ()));
-    if let Some(kind) = map.given("type") {
-        known_value(kind, &kinds, &format!("{at} input type"), report)?;
-    }
+    let kinds = [
+        ("string", InputKind::String),
+        ("number", InputKind::Number),
+        ("boolean", InputKind::Boolean),
+        ("array", InputKind::Array),
+    ];
+    let kind = match map.given("type") {
+        Some(kind) => known_value(kind, &kinds, &format!("{at} input type"), report)?,
+        None => InputKind::default(),
+    };
     if map
         .given("description")
         .is_some_and(|it| !is_alphanumeric(it))
@@ -159,6 +165,7 @@ fn input(
     } else {
         return Some(JobInput {
             name: name.to_owned(),
+            kind,
             default: default_value,
             description: map.given("description").and_then(Node::scalar_text),
             options: options.unwrap_or_default(),

@@ -96,6 +96,13 @@ impl<'a, 'l> Includer<'a, 'l> {
             None => Vec::new(),
         };
         specs.extend(spec.inputs);
+        if given_at.is_none() {
+            // The file itself, whose inputs come from people.
+            let patterns = self.report.patterns.clone();
+            let known = |name: &str| given.get(name);
+            let asked = specs.iter().map(|it| it.form(&known, &patterns));
+            self.report.inputs = asked.collect();
+        }
         self.no_duplicates(&specs, given_at)?;
         let inputs = self.values(&specs, given, given_at)?;
         let mut component = Mapping::default();

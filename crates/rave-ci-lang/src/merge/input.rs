@@ -4,8 +4,9 @@ use crate::entry::check::unknown_keys;
 use crate::expression::{Expression, Pattern, Patterns, Value as Operand};
 use crate::report::{Report, did_you_mean};
 use crate::yaml::{Key, Node, Span, Value};
+use crate::{FormInput, InputKind};
 
-use super::text::{cut, inspected, node_of_json, printed};
+use super::text::{cut, inspected, json, node_of_json, printed};
 
 const OPTIONS_LIMIT: usize = 50;
 const KEYS: [&str; 6] = [
@@ -16,32 +17,14 @@ const KEYS: [&str; 6] = [
     "type",
     "rules",
 ];
-const TYPES: [(&str, InputType); 4] = [
-    ("array", InputType::Array),
-    ("boolean", InputType::Boolean),
-    ("number", InputType::Number),
-    ("string", InputType::String),
+const TYPES: [(&str, InputKind); 4] = [
+    ("array", InputKind::Array),
+    ("boolean", InputKind::Boolean),
+    ("number", InputKind::Number),
+    ("string", InputKind::String),
 ];
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum InputType {
-    Array,
-    Boolean,
-    Number,
-    #[default]
-    String,
-}
-
-impl InputType {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Array => "array",
-            Self::Boolean => "boolean",
-            Self::Number => "number",
-            Self::String => "string",
-        }
-    }
-
+impl InputKind {
     fn accepts(self, value: &Node) -> bool {
         match self {
             Self::Array => value.as_sequence().is_some(),
@@ -56,7 +39,8 @@ impl InputType {
 pub(super) struct InputSpec {
     pub(super) name: String,
     pub(super) span: Span,
-    kind: InputType,
+    kind: InputKind,
+    description: Option<String>,
     default: Option<Node>,
     options: Option<Vec<Node>>,
     regex: Option<Node>,
@@ -80,7 +64,8 @@ impl InputSpec {
         let mut spec = Self {
             name: key.text.clone(),
             span: key.span,
-            kind: InputType::default(),
+            kind: InputKind::default(),
+            description: None,
             default: None,
             options: None,
             regex: None,
@@ -127,6 +112,7 @@ impl InputSpec {
                 format!("{at} input description must be an alphanumeric string"),
             );
         }
+        spec.description = map.given("description").and_then(Node::scalar_text);
         if let Some(node) = map.given("regex").filter(|it| it.as_text().is_none()) {
             report.entry_error(node.span, format!("{at} input regex should be a string"));
         }
@@ -150,6 +136,48 @@ impl InputSpec {
         })
     }
 
+    /// Returns what a person is asked. `known` as for [`InputSpec::resolve`].
+    pub(super) fn form<'a>(
+        &self,
+        known: &dyn Fn(&str) -> Option<&'a Node>,
+        patterns: &Patterns,
+    ) -> FormInput {
+        let (options, default) = self.choices(known, patterns);
+        let written = |it: &Node| match self.kind {
+            InputKind::String => printed(it),
+            _ => json(&self.coerced(it)),
+        };
+        FormInput {
+            name: self.name.clone(),
+            kind: self.kind,
+            default: default.map(|it| {
+                if it.is_null() {
+                    String::new()
+                } else {
+                    written(it)
+                }
+            }),
+            description: self.description.clone(),
+            options: options.into_iter().flatten().map(written).collect(),
+        }
+    }
+
+    /// Returns the options and the default that count.
+    fn choices<'a>(
+        &self,
+        known: &dyn Fn(&str) -> Option<&'a Node>,
+        patterns: &Patterns,
+    ) -> (Option<&Vec<Node>>, Option<&Node>) {
+        let mut rules = self.rules.iter().flatten();
+        let rule = rules.find(|it| it.holds(known, patterns));
+        let default = rule.and_then(|it| it.default.as_ref());
+        let options = rule.and_then(|it| it.options.as_ref());
+        (
+            options.or(self.options.as_ref()),
+            default.or(self.default.as_ref()),
+        )
+    }
+
     /// Decides the value. `known` finds the values of inputs, those of earlier ones decided already.
     ///
     /// # Errors
@@ -163,23 +191,13 @@ impl InputSpec {
     ) -> Result<Node, Vec<(Option<Span>, String)>> {
         let blank = |it: &&Node| self.rules.is_some() && it.as_text() == Some("");
         let given = given.filter(|it| !it.is_null() && !blank(it));
-        let rule = self
-            .rules
-            .iter()
-            .flatten()
-            .find(|it| it.holds(known, patterns));
-        let default = rule
-            .and_then(|it| it.default.as_ref())
-            .or(self.default.as_ref());
+        let (options, default) = self.choices(known, patterns);
         let mut rules = self.rules.iter().flatten();
         let optional = self.default.is_some() || rules.any(|it| it.default.is_some());
         let error = |message: &str| format!("`{}` input: {message}", self.name);
         if !optional && given.is_none() {
             return Err(vec![(None, error("required value has not been provided"))]);
         }
-        let options = rule
-            .and_then(|it| it.options.as_ref())
-            .or(self.options.as_ref());
         let mut errors: Vec<(Option<Span>, String)> = Vec::new();
         let both = [
             (default.filter(|it| !it.is_null()), "default"),
@@ -208,7 +226,7 @@ impl InputSpec {
     /// A text that is JSON serves as what it says, unless a text is wanted.
     fn coerced(&self, value: &Node) -> Node {
         let span = value.span;
-        if self.kind == InputType::String {
+        if self.kind == InputKind::String {
             let value = Value::Text(printed(value));
             return Node { value, span };
         }
@@ -228,19 +246,11 @@ impl InputSpec {
     ) -> Vec<String> {
         let mut problems = Vec::new();
         if !self.kind.accepts(value) {
-            let article = if self.kind == InputType::Array {
-                "an"
-            } else {
-                "a"
-            };
-            problems.push(format!(
-                "{which} value is not {article} {}",
-                self.kind.label()
-            ));
+            problems.push(format!("{which} value is not {}", self.kind.described()));
         }
         match (self.kind, options) {
             (_, None) => {}
-            (InputType::String, Some(options)) => {
+            (InputKind::String, Some(options)) => {
                 if !options.iter().any(|it| printed(it) == printed(value)) {
                     let shown = cut(printed(value));
                     problems.push(format!(
@@ -248,7 +258,7 @@ impl InputSpec {
                     ));
                 }
             }
-            (InputType::Number, Some(options)) => {
+            (InputKind::Number, Some(options)) => {
                 if !options
                     .iter()
                     .any(|it| number(it).is_some() && number(it) == number(value))
@@ -257,15 +267,15 @@ impl InputSpec {
                     problems.push(format!("`{shown}` cannot be used because it is not in the list of the allowed options"));
                 }
             }
-            (InputType::Boolean | InputType::Array, Some(_)) => {
+            (InputKind::Boolean | InputKind::Array, Some(_)) => {
                 problems.push("Options can only be used with string and number inputs".to_owned());
             }
         }
         if let Some(regex) = &self.regex {
             let text = regex.as_text().unwrap_or_default();
             match (self.kind, pattern(text, patterns)) {
-                (InputType::String, None) => problems.push("invalid regular expression".to_owned()),
-                (InputType::String, Some(pattern)) => {
+                (InputKind::String, None) => problems.push("invalid regular expression".to_owned()),
+                (InputKind::String, Some(pattern)) => {
                     if !pattern.is_match(value.as_text().unwrap_or_default()) {
                         problems.push(format!(
                             "{which} value does not match required RegEx pattern"

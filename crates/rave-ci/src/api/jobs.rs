@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use super::numbers::PathParams;
-use super::pipelines::variables_of;
+use super::pipelines::{inputs_of, variables_of};
 use super::shapes::Shaper;
 use crate::model::Job;
 use crate::service::Ci;
@@ -191,7 +191,9 @@ pub(crate) async fn play(
     params: Params,
 ) -> Result<Response, HttpError> {
     let variables = variables_of(params.value("job_variables_attributes"))?;
-    let job = ci.play_job(&access, path.job()?, variables).await?;
+    let inputs = inputs_of(params.value("job_inputs"))?;
+    let job = ci.play_job(&access, path.job()?, variables, inputs);
+    let job = job.await?;
     answer_job(&ci, &access, &job).await
 }
 

@@ -6,8 +6,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use rave_core::permission::{Access, RunPipelines};
-use rave_http::{Authorized, HttpError, Page};
+use rave_http::{Authorized, HttpError, Page, Params};
 
+use super::input_fields::InputFields;
 use super::jobs::job_id;
 use super::pipelines::pipeline_id;
 use crate::service::Ci;
@@ -77,8 +78,12 @@ pub(super) async fn play_job(
     Path(id): Path<String>,
     page: Page,
     headers: HeaderMap,
+    params: Params,
 ) -> Result<Response, HttpError> {
-    let job = ci.play_job(&access, job_id(&id)?, Vec::new()).await?;
+    let inputs = InputFields::read(&params).texts();
+    let job = ci
+        .play_job(&access, job_id(&id)?, Vec::new(), inputs)
+        .await?;
     Ok(back(
         &page,
         &access,

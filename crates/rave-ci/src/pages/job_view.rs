@@ -8,6 +8,7 @@ use rave_http::component;
 use rave_http::page::encode_query;
 
 use super::base::{Base, People, short};
+use super::input_fields::InputFields;
 use super::pipeline_view::kind_tag;
 use super::{report_view, words};
 use crate::model::{Artifact, Job, Pipeline, Runner};
@@ -24,6 +25,8 @@ pub(super) struct JobView {
     pub(super) siblings: Vec<Job>,
     /// All tries of this job, the oldest first.
     pub(super) tries: Vec<Job>,
+    /// What it asks whoever starts it.
+    pub(super) inputs: InputFields,
     /// The pipeline of a bridge, or why it has none.
     pub(super) links: Links,
     /// Why it does not run yet.
@@ -121,6 +124,12 @@ impl JobView {
                         }
                     }
                 }
+                @if self.base.may_run && job.is_playable() && !self.inputs.is_empty() {
+                    form.stack.card method="post" action={ (self.base.job(job.id)) "/play" } {
+                        (self.inputs.fields())
+                        div.row { button.primary type="submit" { "Start" } }
+                    }
+                }
                 (self.downstream())
                 @if let Some(newest) = newest {
                     div.alert.info { "A newer try took this job's place: " a href=(self.base.job(newest.id)) { "#" (newest.id) } " " (component::status_badge(newest.status())) }
@@ -155,7 +164,7 @@ impl JobView {
         let address = self.base.job(job.id);
         html! {
             @if self.base.may_run {
-                @if job.is_playable() { (self.base.button(&format!("{address}/play"), "Start", "primary", None)) }
+                @if job.is_playable() && self.inputs.is_empty() { (self.base.button(&format!("{address}/play"), "Start", "primary", None)) }
                 @if matches!(job.state, JobState::Scheduled { .. }) { (self.base.button(&format!("{address}/unschedule"), "Unschedule", "plain", None)) }
                 @if job.is_retryable() { (self.base.button(&format!("{address}/retry"), "Retry", "primary", None)) }
                 @if job.is_cancelable() { (self.base.button(&format!("{address}/cancel"), "Cancel", "danger", None)) }

@@ -14,6 +14,7 @@ use rave_http::page::Tab;
 use rave_http::{Authorized, HttpError, Page, Pagination, Params};
 
 use super::base::{self, Base};
+use super::input_fields::InputFields;
 use super::job_view::JobView;
 use super::{list_view, log_page, queries};
 use crate::error::CiError;
@@ -143,6 +144,10 @@ pub(super) async fn load(
     let (artifacts_gone, _) = leftovers(ci, id).await?;
     let missing = || HttpError::not_found("Pipeline");
     let waiting = ci.why_waiting(access, &job, &siblings).await?;
+    let mut inputs = InputFields::default();
+    if job.is_playable() {
+        inputs.ask(ci.inputs_of_job(&job).await?);
+    }
     Ok(JobView {
         reports: ci.job_reports(id).await?,
         resource: ci
@@ -152,6 +157,7 @@ pub(super) async fn load(
             .next()
             .flatten(),
         waiting,
+        inputs,
         runner: job.runner.and_then(|it| extras.runners.remove(&it)),
         artifacts: extras.artifacts.remove(&id).unwrap_or_default(),
         pipeline: extras.pipelines.remove(&job.pipeline).ok_or_else(missing)?,

@@ -14,6 +14,7 @@ mod explain_view;
 mod family_view;
 mod findings_page;
 mod graph_view;
+mod input_fields;
 mod job_list_view;
 mod job_view;
 mod jobs;

@@ -1,4 +1,4 @@
-//! The form that starts a pipeline by hand: a branch or tag, and variables.
+//! The form that starts a pipeline by hand: a branch or tag, variables and inputs.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rave_http::{Authorized, HttpError, Page, Params};
 use serde_json::Value;
 
 use super::base::{self, Base};
+use super::input_fields::{InputFields, reading_at};
 use super::run_view::{self, RunForm};
 use super::variable_rows::{self, VariableRow};
 use crate::error::CiError;
@@ -18,8 +19,8 @@ use crate::model::Source;
 use crate::service::Ci;
 use crate::service::create::Wish;
 
-/// Shows the form, with the variables that the file of the ref describes. The address may bring a ref and variables:
-/// `?ref=main&var[KEY]=value&file_var[KEY]=content`.
+/// Shows the form, with the variables and inputs that the file of the ref describes. The address may bring a ref, variables and inputs:
+/// `?ref=main&var[KEY]=value&file_var[KEY]=content&inputs[NAME]=value`.
 pub(super) async fn show(
     State(ci): State<Arc<Ci>>,
     Authorized(access): Authorized<RunPipelines>,
@@ -29,6 +30,7 @@ pub(super) async fn show(
     let reference = params.text("ref").filter(|it| !it.is_empty());
     let mut form = RunForm {
         reference: reference.unwrap_or_else(|| access.project().default_branch.clone()),
+        inputs: InputFields::read(&params),
         ..RunForm::default()
     };
     for (name, file) in [("var", false), ("file_var", true)] {
@@ -38,23 +40,27 @@ pub(super) async fn show(
     Ok(render(&access, &page, &form, StatusCode::OK))
 }
 
-/// Finds what the file at the form's ref says of variables. A file that is not valid is said to be so.
+/// Finds what the file at the form's ref says of variables and inputs. A file that is not valid is said to be so.
 async fn describe(
     ci: &Ci,
     access: &Access<RunPipelines>,
     form: &mut RunForm,
 ) -> Result<(), HttpError> {
-    let wish = Wish::new(form.reference.clone(), Source::Web);
-    let user = access.principal().user_id();
-    let occasion = match ci.occasion(access.project(), wish, user).await {
-        Ok(occasion) => occasion,
-        // There is no such ref, which the form's answer says.
-        Err(CiError::NoPipeline(_)) => return Ok(()),
-        Err(error) => return Err(error.into()),
+    let Some(first) = reading_at(ci, access, &form.reference, Vec::new()).await? else {
+        return Ok(());
     };
-    match ci.read_plan(&occasion).await?.map(|it| it.compiled) {
+    form.inputs.ask(first.inputs);
+    // With what is given, the file may be valid, and other variables may be described.
+    let given = form.inputs.given();
+    let compiled = if given.is_empty() {
+        Some(first.compiled)
+    } else {
+        let reading = reading_at(ci, access, &form.reference, given).await?;
+        reading.map(|it| it.compiled)
+    };
+    match compiled {
         Some(Ok(compiled)) => form.described = compiled.form,
-        Some(Err(errors)) if form.problems.is_empty() => {
+        Some(Err(errors)) if form.problems.is_empty() && !form.inputs.lack_answers() => {
             form.problems = errors.iter().map(ToString::to_string).collect();
         }
         _ => {}
@@ -101,13 +107,18 @@ pub(super) async fn create(
         reference: params.text("ref").unwrap_or_default().trim().to_owned(),
         problems: variable_rows::problems(&variables),
         variables,
-        described: Vec::new(),
+        inputs: InputFields::read(&params),
+        ..RunForm::default()
     };
     if form.reference.is_empty() {
         form.problems.push("Name a branch or tag.".to_owned());
     }
     if form.problems.is_empty() {
+        if let Some(reading) = reading_at(&ci, &access, &form.reference, Vec::new()).await? {
+            form.inputs.ask(reading.inputs);
+        }
         let wish = Wish {
+            inputs: form.inputs.given(),
             variables: form.variables.iter().map(VariableRow::variable).collect(),
             ..Wish::new(form.reference.clone(), Source::Web)
         };

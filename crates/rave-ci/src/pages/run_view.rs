@@ -5,6 +5,7 @@ use rave_ci_lang::FormVariable;
 use rave_http::component;
 
 use super::base::Base;
+use super::input_fields::InputFields;
 use super::variable_rows::{self, VariableRow};
 
 /// What somebody wrote into the form.
@@ -14,6 +15,8 @@ pub(super) struct RunForm {
     pub(super) variables: Vec<VariableRow>,
     /// What the file asks whoever starts a pipeline by hand.
     pub(super) described: Vec<FormVariable>,
+    /// The inputs of the file's header.
+    pub(super) inputs: InputFields,
     /// Why it was not accepted.
     pub(super) problems: Vec<String>,
 }
@@ -34,6 +37,7 @@ pub(super) fn form(base: &Base, form: &RunForm) -> Markup {
                     @for it in &form.described { (described(it, form.answer(it))) }
                 }
             }
+            (form.inputs.fields())
             fieldset.variables {
                 legend { "Variables" }
                 p.help { "They override those of the file and of the project. Leave the rest empty." }

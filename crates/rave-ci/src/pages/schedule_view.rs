@@ -5,6 +5,7 @@ use rave_core::time::Timestamp;
 use rave_http::{Params, component};
 
 use super::base::{Base, People};
+use super::input_fields::InputFields;
 use super::variable_rows::{self, VariableRow};
 use crate::cron;
 use crate::model::Pipeline;
@@ -110,6 +111,8 @@ pub(super) struct ScheduleForm {
     pub(super) timezone: String,
     pub(super) active: bool,
     pub(super) variables: Vec<VariableRow>,
+    /// The inputs of the file's header.
+    pub(super) inputs: InputFields,
     /// Why it was not accepted.
     pub(super) problems: Vec<String>,
 }
@@ -124,6 +127,7 @@ impl ScheduleForm {
             timezone: "UTC".to_owned(),
             active: true,
             variables: Vec::new(),
+            inputs: InputFields::default(),
             problems: Vec::new(),
         }
     }
@@ -137,6 +141,7 @@ impl ScheduleForm {
             timezone: schedule.timezone.clone(),
             active: schedule.active,
             variables: given.variables.iter().map(VariableRow::from).collect(),
+            inputs: InputFields::of(&given.inputs),
             problems: Vec::new(),
         }
     }
@@ -144,6 +149,7 @@ impl ScheduleForm {
     /// Reads what was sent.
     pub(super) fn read(params: &mut Params) -> Self {
         let variables = variable_rows::read(params);
+        let inputs = InputFields::read(params);
         let mut text = |name: &str| params.text(name).unwrap_or_default().trim().to_owned();
         Self {
             description: text("description"),
@@ -152,6 +158,7 @@ impl ScheduleForm {
             timezone: text("cron_timezone"),
             active: params.bool("active").unwrap_or(false),
             variables,
+            inputs,
             problems: Vec::new(),
         }
     }
@@ -192,6 +199,7 @@ pub(super) fn form(base: &Base, id: Option<i64>, form: &ScheduleForm) -> Markup 
             }
             datalist #time-zones { @for name in cron::zone_names() { option value=(name) {} } }
             label { "Branch or tag" input.mono name="ref" value=(form.ref_name) required maxlength="255" autocomplete="off" spellcheck="false"; }
+            (form.inputs.fields())
             fieldset.variables {
                 legend { "Variables" }
                 p.help { "They override those of the file and of the project. Leave the rest empty." }

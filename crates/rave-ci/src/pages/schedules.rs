@@ -11,6 +11,7 @@ use rave_http::page::Tab;
 use rave_http::{Authorized, HttpError, Page, Pagination, Params};
 
 use super::base::{self, Base};
+use super::input_fields::reading_at;
 use super::list_view;
 use super::schedule_view::{self, ScheduleForm, ScheduleRow};
 use super::variable_rows;
@@ -64,9 +65,26 @@ pub(super) async fn list(
 }
 
 /// Shows the form for another schedule.
-pub(super) async fn new(Authorized(access): Run, page: Page) -> Response {
-    let form = ScheduleForm::new(&access.project().default_branch);
-    render(&access, &page, None, &form, StatusCode::OK)
+pub(super) async fn new(
+    State(ci): State<Arc<Ci>>,
+    Authorized(access): Run,
+    page: Page,
+) -> Result<Response, HttpError> {
+    let mut form = ScheduleForm::new(&access.project().default_branch);
+    ask(&ci, &access, &mut form).await?;
+    Ok(render(&access, &page, None, &form, StatusCode::OK))
+}
+
+/// Asks for the inputs of the file at the form's ref.
+async fn ask(
+    ci: &Ci,
+    access: &Access<RunPipelines>,
+    form: &mut ScheduleForm,
+) -> Result<(), CiError> {
+    if let Some(reading) = reading_at(ci, access, &form.ref_name, Vec::new()).await? {
+        form.inputs.ask(reading.inputs);
+    }
+    Ok(())
 }
 
 /// Shows the form of a schedule.
@@ -82,7 +100,8 @@ pub(super) async fn edit(
             "only its owner changes a schedule; take ownership first",
         ));
     };
-    let form = ScheduleForm::of(&schedule, &given);
+    let mut form = ScheduleForm::of(&schedule, &given);
+    ask(&ci, &access, &mut form).await?;
     let status = StatusCode::OK;
     Ok(render(&access, &page, Some(schedule.id), &form, status))
 }
@@ -134,6 +153,7 @@ async fn save(
 ) -> Result<Response, HttpError> {
     let mut form = ScheduleForm::read(&mut params);
     form.problems = variable_rows::problems(&form.variables);
+    ask(ci, access, &mut form).await?;
     let known = ci.forge.resolve(access.project().id, &form.ref_name).await;
     if !matches!(known.map_err(CiError::from)?, Some((_, Some(_)))) {
         let problem = format!("There is no branch or tag `{}`.", form.ref_name);
@@ -147,7 +167,7 @@ async fn save(
             timezone: Some(form.timezone.clone()),
             active: Some(form.active),
             variables: Some(form.variables.iter().map(|it| it.variable()).collect()),
-            inputs: None,
+            inputs: Some(form.inputs.given()),
         };
         let saved = match id {
             Some(id) => ci.update_schedule(access, id, change).await,

@@ -1,6 +1,6 @@
 //! What people and runners do to jobs and pipelines.
 
-use rave_ci_lang::Variable;
+use rave_ci_lang::{FormInput, InputValue, Variable, give_inputs};
 use rave_core::id::{JobId, PipelineId};
 use rave_core::job::{FailureReason, JobEvent, JobState};
 use rave_core::permission::{Access, RunPipelines};
@@ -35,6 +35,7 @@ impl Ci {
         access: &Access<RunPipelines>,
         job: JobId,
         variables: Vec<Variable>,
+        inputs: Vec<(String, InputValue)>,
     ) -> Result<Job, CiError> {
         let job = self.load_own_job(access, job).await?;
         if !job.is_playable() {
@@ -43,11 +44,28 @@ impl Ci {
         let (id, user) = (job.id, access.principal().user_id());
         self.db
             .write("ci_put_player", move |tx| {
+                if !inputs.is_empty() {
+                    let mut plan = store::job::load_plan(tx, id)?;
+                    give_inputs(&mut plan.inputs, inputs)
+                        .map_err(|problems| CiError::Invalid(problems.join("; ")))?;
+                    store::job::put_plan(tx, id, &plan)?;
+                }
                 Ok::<_, CiError>(store::job::put_player(tx, id, user, &variables)?)
             })
             .await?;
         self.change(&job, JobEvent::Enqueue).await?;
         self.load_own_job(access, id).await
+    }
+
+    /// Returns the inputs of a job, as a person is asked for them.
+    pub(crate) async fn inputs_of_job(&self, job: &Job) -> Result<Vec<FormInput>, CiError> {
+        let job = job.id;
+        self.db
+            .read("ci_job_inputs", move |tx| {
+                let plan = store::job::load_plan(tx, job)?;
+                Ok(plan.inputs.iter().map(FormInput::from).collect())
+            })
+            .await
     }
 
     /// Lets a delayed job wait for a person instead of its time.

@@ -266,7 +266,7 @@ impl Ci {
         access: &Access<RunPipelines>,
         job: JobId,
     ) -> Result<bool, LocalError> {
-        match self.play_job(access, job, Vec::new()).await {
+        match self.play_job(access, job, Vec::new(), Vec::new()).await {
             Ok(_) => Ok(true),
             // It started, or was skipped, in this moment.
             Err(CiError::Invalid(_) | CiError::Refused(_)) => Ok(false),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rave_ci_lang::{
-    Compiled, Diagnostic, Diagnostics, EventContext, Included, InputValue, JobPlan, Limits,
-    MergedFile, Plan, Recording, SourceFile, Variable,
+    Compiled, Diagnostic, Diagnostics, EventContext, FormInput, Included, InputValue, JobPlan,
+    Limits, MergedFile, Plan, Recording, SourceFile, Variable,
 };
 use rave_core::id::PipelineId;
 use rave_core::job::{JobState, When};
@@ -58,6 +58,8 @@ pub(crate) struct Reading {
     /// The file with everything merged into it. `None`: it could not be merged.
     pub(crate) merged: Option<MergedFile>,
     pub(crate) includes: Vec<Included>,
+    /// What the file's header asks for.
+    pub(crate) inputs: Vec<FormInput>,
     /// What the plan was made from. `None`: no file was read.
     pub(crate) origin: Option<Origin>,
 }
@@ -145,6 +147,7 @@ impl Ci {
                 compiled,
                 merged: linted.merged,
                 includes: linted.includes,
+                inputs: linted.inputs,
                 origin: Some(origin),
             }),
         }
@@ -210,6 +213,7 @@ fn too_large(size: u64, limit: usize) -> Reading {
         compiled: Err(Diagnostics(vec![error])),
         merged: None,
         includes: Vec::new(),
+        inputs: Vec::new(),
         origin: None,
     }
 }

@@ -187,6 +187,12 @@ pub(crate) fn put_player(
     .map(drop)
 }
 
+/// Sets what a job is to do, before it is handed out.
+pub(crate) fn put_plan(tx: &mut Tx<'_>, job: JobId, plan: &JobPlan) -> Result<(), Error> {
+    let sql = "UPDATE ci_job SET plan = $2 WHERE id = $1";
+    tx.execute(sql, params![job.0, to_json(plan)?]).map(drop)
+}
+
 /// Returns what the retry rules of a job say.
 pub(crate) fn load_plan(tx: &mut Tx<'_>, job: JobId) -> Result<JobPlan, Error> {
     json(

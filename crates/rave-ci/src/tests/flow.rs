@@ -266,7 +266,7 @@ async fn a_cancel_reaches_the_runner(place: Place) {
 }
 
 async fn manual_delayed_and_retried_jobs(place: Place) {
-    let file = "stages: [one, two]\nmanual:\n  stage: one\n  script: [x]\n  when: manual\n  allow_failure: false\n\
+    let file = "stages: [one, two]\nmanual:\n  stage: one\n  inputs: {size: {default: 1, type: number}}\n  script: ['x ${{ job.inputs.size }}']\n  when: manual\n  allow_failure: false\n\
         late:\n  stage: one\n  script: [x]\n  when: delayed\n  start_in: 1 hour\n\
         after:\n  stage: two\n  script: [x]\n";
     let world = World::new(place, file).await;
@@ -275,7 +275,18 @@ async fn manual_delayed_and_retried_jobs(place: Place) {
         world.statuses().await,
         "manual:manual late:scheduled after:created"
     );
-    let variables = json!({ "job_variables_attributes": [{ "key": "WHO", "value": "me" }] });
+    let wrong = json!({ "job_inputs": { "size": "big", "none": 1 } });
+    let refused = world
+        .api("developer", "POST", "/projects/1/jobs/1/play", wrong)
+        .await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.json()["message"].clone()),
+        (
+            400,
+            json!("unknown input arguments: none; `size` input: provided value is not a number")
+        )
+    );
+    let variables = json!({ "job_variables_attributes": [{ "key": "WHO", "value": "me" }], "job_inputs": { "size": 3 } });
     let played = world
         .api("developer", "POST", "/projects/1/jobs/1/play", variables)
         .await;
@@ -305,6 +316,7 @@ async fn manual_delayed_and_retried_jobs(place: Place) {
         .iter()
         .any(|it| it["key"] == "WHO" && it["value"] == "me");
     assert!(given, "the player's variables reach the job");
+    assert_eq!(job["steps"][0]["script"][0], "x 3");
     world.put_state(&job, "failed").await;
     let late = world.start(&runner).await;
     world.put_state(&late, "success").await;
@@ -321,6 +333,7 @@ async fn manual_delayed_and_retried_jobs(place: Place) {
     );
     let again = world.start(&runner).await;
     assert_eq!(again["id"], retried.json()["id"]);
+    assert_eq!(again["steps"][0]["script"][0], "x 3");
     world.put_state(&again, "success").await;
     let last = world.start(&runner).await;
     world.put_state(&last, "success").await;

@@ -53,6 +53,7 @@ mod tests {
     fn known_inputs_are_filled_in() {
         let input = |name: &str, default: InputValue| JobInput {
             name: name.into(),
+            kind: rave_ci_lang::InputKind::default(),
             default,
             description: None,
             options: Vec::new(),

@@ -321,3 +321,84 @@ async fn the_form_asks_what_the_file_describes() {
         "{page}"
     );
 }
+
+const ASKING: &str = "spec:\n  inputs:\n    where: {options: [staging, production], default: staging, description: Where to}\n    \
+                count: {type: number}\n    dry: {type: boolean, default: false}\n---\n\
+                job:\n  script: ['echo $[[ inputs.where ]] $[[ inputs.count ]] $[[ inputs.dry ]]']\n";
+
+#[tokio::test]
+async fn the_form_asks_for_inputs() {
+    let world = World::new(ASKING).await;
+    let address = "/team/app/-/pipelines/new?inputs[dry]=true";
+    let form = world.page("developer", address).await;
+    for part in [
+        "Where to",
+        "<option value=\"staging\" selected>",
+        "type=\"number\" step=\"any\" name=\"inputs[count]\" value=\"\" required",
+        "<select name=\"inputs[dry]\"><option value=\"true\" selected>",
+    ] {
+        assert!(form.contains(part), "{part}: {form}");
+    }
+    assert!(
+        !form.contains("role=\"alert\""),
+        "nothing is wrong yet: {form}"
+    );
+    let send = async |body: &str| post(&world, "developer", "/team/app/-/pipelines", body).await;
+    let (status, page) =
+        send("ref=main&inputs[where]=production&inputs[count]=x&inputs[dry]=false").await;
+    assert_eq!(status, 422);
+    assert!(
+        page.contains("`count` input: provided value is not a number"),
+        "{page}"
+    );
+    assert!(
+        page.contains("<option value=\"production\" selected>"),
+        "{page}"
+    );
+    let (status, _) =
+        send("ref=main&inputs[where]=production&inputs[count]=3&inputs[dry]=false").await;
+    assert_eq!(status, 303);
+    let jobs = world.page("developer", "/team/app/-/pipelines/1").await;
+    assert!(jobs.contains("/team/app/-/jobs/1\""), "{jobs}");
+}
+
+#[tokio::test]
+async fn schedules_keep_inputs() {
+    let world = World::new(ASKING).await;
+    let new = "/team/app/-/pipeline_schedules/new";
+    assert!(
+        world
+            .page("developer", new)
+            .await
+            .contains("name=\"inputs[count]\"")
+    );
+    let body = "description=Nightly&ref=main&cron=0+4+*+*+*&cron_timezone=UTC&active=1\
+                &inputs[where]=staging&inputs[count]=7&inputs[dry]=true";
+    let (status, page) = post(&world, "developer", "/team/app/-/pipeline_schedules", body).await;
+    assert_eq!(status, 303, "{page}");
+    let edit = "/team/app/-/pipeline_schedules/1/edit";
+    let form = world.page("developer", edit).await;
+    for part in [
+        "name=\"inputs[count]\" value=\"7\"",
+        "<select name=\"inputs[dry]\"><option value=\"true\" selected>",
+    ] {
+        assert!(form.contains(part), "{part}: {form}");
+    }
+}
+
+#[tokio::test]
+async fn a_manual_job_is_started_with_inputs() {
+    let file = "job:\n  when: manual\n  inputs: {who: {default: world, description: Whom to greet}}\n  script: ['echo ${{ job.inputs.who }}']\n";
+    let world = World::new(file).await;
+    world.pipeline().await;
+    let page = world.page("developer", "/team/app/-/jobs/1").await;
+    assert!(
+        page.contains("name=\"inputs[who]\" value=\"world\"") && page.contains("Whom to greet"),
+        "{page}"
+    );
+    let play = "/team/app/-/jobs/1/play";
+    let (status, _) = post(&world, "developer", play, "inputs[none]=x").await;
+    assert_eq!(status, 400);
+    let (status, _) = post(&world, "developer", play, "inputs[who]=me").await;
+    assert_eq!(status, 303);
+}
