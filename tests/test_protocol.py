@@ -97,6 +97,7 @@ def test_a_job_has_what_a_stock_runner_needs(stock: Stock) -> None:
     assert variables["A"]["value"] == "b" and variables["CI_JOB_TOKEN"]["masked"] and not variables["CI_JOB_TOKEN"]["public"]
     assert (job["artifacts"][0]["paths"], job["artifacts"][0]["artifact_format"]) == (["out"], "zip")
     assert job["cache"][0]["paths"] == ["c"] and job["cache"][0]["policy"] == "pull-push"
+    assert "run" not in job, "the stock runner refuses a job whose steps are null"
     assert job["features"]["trace_sections"] is True and "script_failure" in job["features"]["failure_reasons"]
     stock.finish(job, "success")
     run.end("success")

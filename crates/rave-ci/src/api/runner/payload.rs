@@ -42,7 +42,7 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
     });
     let timeout = (job.timeout_ms / 1000).max(1);
     let waited = job.queued_at.map_or(0, |it| now.since(it).max(0));
-    json!({
+    let mut payload = json!({
         "id": job.id.0,
         "token": token,
         "allow_git_fetch": true,
@@ -80,10 +80,14 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
             "failure_reasons": FailureReason::ALL.iter().map(|it| it.label()).collect::<Vec<_>>(),
         },
         "hooks": hooks(plan),
-        "run": plan.steps.as_ref().map(ToString::to_string),
         "secrets": secrets(plan, &variables),
         "variables": variables.iter().map(variable).collect::<Vec<_>>(),
-    })
+    });
+    // The stock runner (19.4) reads a list in a text, and refuses the whole job if it is null.
+    if let Some(steps) = &plan.steps {
+        payload["run"] = json!(steps.to_string());
+    }
+    payload
 }
 
 #[expect(
