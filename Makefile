@@ -7,10 +7,10 @@ RELEASE := target/release/rave
 VENV    := .venv
 PYTHON  := $(VENV)/bin/python
 
-.PHONY: help demo test test-rust test-fuzz test-e2e fuzz bench conformance lint fmt build release screenshots clean
+.PHONY: help demo test test-rust test-fuzz test-e2e test-stock-runner fuzz bench conformance lint fmt build release screenshots clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build, start a server, and watch a real project being pushed, built, tested and released
 	@scripts/need build demo
@@ -42,7 +42,13 @@ fuzz: ## Feed random input to what reads other people's text, for a minute each 
 
 test-e2e: build $(VENV)/ready
 	@scripts/need test
+	@scripts/stock-runner --if-possible
 	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests $(PYTEST_ARGS)
+
+test-stock-runner: build $(VENV)/ready ## Build the stock GitLab Runner (needs Go 1.26.5) and let it do jobs
+	@scripts/need test
+	scripts/stock-runner
+	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests/test_stock_runner.py $(PYTEST_ARGS)
 
 bench: release $(VENV)/ready ## Measure against peers in the same run (see bench/README.md)
 	@scripts/need bench
