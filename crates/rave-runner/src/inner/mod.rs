@@ -5,6 +5,7 @@
 //! there are two: the first makes the namespaces, the second is process 1 in them.
 
 mod account;
+mod filter;
 mod image;
 pub(crate) mod order;
 mod ownership;
@@ -74,6 +75,7 @@ fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
             if let Some(account) = account.as_ref().filter(|_| view.outer_id.is_some()) {
                 ownership::give(&view, account);
             }
+            filter::install(view.nested_namespaces)?;
             supervise::as_init(socket, &script, account.as_ref())
         }
         Order::Supervise(script) => supervise::as_subreaper(socket, &script),

@@ -203,3 +203,114 @@ async fn what_a_job_leaves_does_not_follow_into_the_next() {
     assert!(work.join("kept").exists() && !Path::new("/tmp/gone").exists());
     bench.stop().await;
 }
+
+/// Calls whose refusal a job can see, with arguments that would be wrong anyway: what counts is which error it gets.
+#[cfg(target_arch = "x86_64")]
+const CALLS: &str = r#"
+import ctypes, errno, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    libc.syscall(number, *arguments)
+    return errno.errorcode.get(ctypes.get_errno(), "nothing")
+refused = dict(mount=165, umount2=166, pivot_root=155, setns=308, keyctl=250, add_key=248, request_key=249, kexec_load=246,
+    bpf=321, perf_event_open=298, userfaultfd=323, init_module=175, finit_module=313, delete_module=176,
+    open_by_handle_at=304, io_uring_setup=425, swapon=167, reboot=169, syslog=103, fsopen=430, open_tree=428, move_mount=429)
+for name, number in refused.items():
+    print(f"{name}: {call(number, 0, 0, 0, 0, 0)}")
+print("unshare user:", call(272, 0x10000000))
+print("clone user:", call(56, 0x10000011, 0, 0, 0, 0))
+print("clone3:", call(435, 0, 0))
+print("other numbers:", call(0x40000000 + 39))
+try:
+    socket.socket(40, socket.SOCK_STREAM)
+    print("vsock: nothing")
+except OSError as error:
+    print("vsock:", errno.errorcode[error.errno])
+"#;
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_builds_do_not_need_are_refused() {
+    let bench = Bench::start(|_| {}).await;
+    let script = format!("python3 - <<'END'{CALLS}END");
+    let done = bench.run(job(1, &[&script])).await;
+    let log = done.log();
+    let answers: Vec<&str> = log
+        .lines()
+        .filter(|it| it.split_once(": E").is_some())
+        .collect();
+    assert_eq!(answers.len(), 27, "{log}");
+    let others: Vec<&str> = answers
+        .into_iter()
+        .filter(|it| !it.ends_with(": EPERM"))
+        .collect();
+    assert_eq!(
+        others,
+        [
+            "clone3: ENOSYS",
+            "other numbers: ENOSYS",
+            "vsock: EAFNOSUPPORT"
+        ],
+        "{log}"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_builds_need_works() {
+    let bench = Bench::start(|_| {}).await;
+    let python = "python3 -c \"import multiprocessing as m, threading, subprocess\nif __name__ == '__main__':\n  \
+                  t = threading.Thread(target=print, args=('thread',)); t.start(); t.join()\n  \
+                  print('pool', sum(m.Pool(3).map(abs, range(-3, 4))), subprocess.check_output(['echo', 'child']))\"";
+    let compiled = "printf '#include <sys/ptrace.h>\\n#include <pthread.h>\\n#include <stdio.h>\\nvoid *f(void *x) { return x; }\\n\
+                    int main() { pthread_t t; return pthread_create(&t, 0, f, 0) || pthread_join(t, 0) \
+                    || ptrace(PTRACE_TRACEME, 0, 0, 0) || puts(\"compiled\") < 0; }' > a.c && cc -pthread a.c && ./a.out";
+    let git = "git init -q repo && git -C repo -c user.name=a -c user.email=a@b commit -q --allow-empty -m one && git -C repo gc -q && git -C repo log --format=%s";
+    let done = bench.run(job(1, &[python, compiled, git])).await;
+    let log = done.log();
+    assert_eq!(done.status, "success", "{log}");
+    for line in [
+        "\nthread\n",
+        "\npool 12 b'child\\n'\n",
+        "\ncompiled\n",
+        "\none\n",
+    ] {
+        assert!(log.contains(line), "{line:?}: {log}");
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abstract_sockets_of_the_machine_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    let name = format!("rave-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("an address");
+    let _machine = UnixListener::bind_addr(&address).expect("bound");
+    let bench = Bench::start(|_| {}).await;
+    let script = format!(
+        "python3 -c \"import socket\ns = socket.socket(socket.AF_UNIX)\ntry:\n  s.connect(chr(0) + '{name}'); print('reached')\n\
+         except OSError as error:\n  print('refused:', error.strerror)\no = socket.socket(socket.AF_UNIX); o.bind(chr(0) + 'own'); o.listen()\n\
+         socket.socket(socket.AF_UNIX).connect(chr(0) + 'own'); print('own works')\""
+    );
+    let done = bench.run(job(1, &[&script])).await;
+    let log = done.log();
+    assert!(log.contains("\nown works\n"), "{log}");
+    // Linux 6.12 is the first that can.
+    let wanted = if scopes_sockets() {
+        "\nrefused: Operation not permitted\n"
+    } else {
+        "\nreached\n"
+    };
+    assert!(log.contains(wanted), "{log}");
+    bench.stop().await;
+}
+
+/// Says whether the kernel's Landlock knows scopes.
+fn scopes_sockets() -> bool {
+    #[expect(unsafe_code, reason = "no crate here wraps this call")]
+    // SAFETY: with this flag the call takes no pointer, and returns a version.
+    let version = unsafe { nix::libc::syscall(444, std::ptr::null::<u8>(), 0, 1) };
+    version >= 6
+}
