@@ -1,5 +1,6 @@
 """`rave runner` on a machine of its own: its good days, its wrong tokens and its sudden death."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -99,6 +100,40 @@ def test_a_runner_that_dies_loses_no_job(lonely: World, gates: Gates) -> None:
     with RemoteRunner(lonely.directory("runner"), lonely.server.url, token):
         run.end("success")
     assert gates.heard(word) == 2
+
+
+MOMENTS = {
+    "source": ("{wait}", "echo never", "true"),
+    "script": ("true", "echo first words; printf unfinished; {wait}", "true"),
+    "after": ("true", "echo done", "{wait}"),
+}
+
+
+def test_a_killed_runner_reports_its_jobs_when_it_is_back(lonely: World, gates: Gates) -> None:
+    """Killed at several moments of a job: nothing of it is left, and the server hears of it long before it would give up."""
+    directory, token = lonely.directory("runner"), runner_token(lonely)
+    for moment, commands in MOMENTS.items():
+        word = unique(moment)
+        hook, script, after = (it.format(wait=gates.wait_command(word)) for it in commands)
+        hooks = {"pre_get_sources_script": [hook]}
+        run = lonely.ci(json.dumps({"work": {"hooks": hooks, "script": [script], "after_script": [after]}}))
+        with RemoteRunner(directory, lonely.server.url, token) as runner:
+            gates.wait_for_arrival(word)
+            first = run.job("work").id
+            if moment == "script":
+                wait_for("the first words", lambda: "first words" in run.trace("work"))
+            runner.kill()
+        gates.open(word)
+        with RemoteRunner(directory, lonely.server.url, token) as runner:
+            seen = lambda: run.project.gitlab.jobs.get(first)
+            ended = wait_for("the job's end", lambda: seen() if seen().status == "failed" else None, 12, lambda: seen().asdict())
+            assert ended.failure_reason == "runner_system_failure"
+            log = ended.trace().decode()
+            assert log.endswith("the runner was killed while the job ran\x1b[0;m\n"), log
+            assert moment != "script" or "unfinished\n" in log, log
+            assert runner.stop() == 0, runner.log()
+        left = [str(it) for it in (directory / "data").rglob("*") if it.parent.name == "jobs" or it.name.endswith(".tmp")]
+        assert left == []
 
 
 @pytest.mark.parametrize("token", ["glrt-" + "x" * 32, "nonsense"])

@@ -112,6 +112,18 @@ impl Caches {
         Ok(count)
     }
 
+    /// Removes archives that were being written when the runner was killed.
+    pub(crate) fn sweep(&self) {
+        let below = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
+        let caches = below(&self.dir).flat_map(|project| below(&project.path()));
+        for file in caches.flat_map(|cache| below(&cache.path())) {
+            let unfinished = file.file_name().to_string_lossy().starts_with(".tmp");
+            if unfinished && let Err(error) = fs::remove_file(file.path()) {
+                tracing::warn!(%error, path = %file.path().display(), "cannot remove an unfinished cache");
+            }
+        }
+    }
+
     /// Deletes the least recently used caches above the limit, except the one just made.
     fn evict(&self, keep: &Path) -> io::Result<()> {
         let mut all = Vec::new();

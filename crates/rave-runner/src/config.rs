@@ -161,6 +161,8 @@ pub struct RunnerConfig {
     pub cache_dir: PathBuf,
     /// Where unpacked images live. Made when a job needs one.
     pub images_dir: PathBuf,
+    /// Where it is kept which jobs run, for the case that the runner is killed. Private to the runner; made when absent.
+    pub state_dir: PathBuf,
     /// The executable whose `__sandbox` subcommand calls [`sandbox_main`](crate::sandbox_main).
     pub binary: PathBuf,
     /// The version shown in logs and sent to the server.
@@ -222,6 +224,7 @@ impl RunnerConfig {
             builds_dir: data.join("builds"),
             cache_dir: data.join("cache"),
             images_dir: data.join("images"),
+            state_dir: data.join("state"),
             binary: PathBuf::from("/proc/self/exe"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             default_memory_bytes: None,

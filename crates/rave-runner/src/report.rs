@@ -3,10 +3,12 @@
 //! At most one request is on its way at a time, so that the pieces of a log arrive in order. What the server answers
 //! is how it cancels a job.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -60,11 +62,11 @@ impl Stops {
 }
 
 /// How a job ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Verdict {
     Success,
     Failed {
-        reason: &'static str,
+        reason: Cow<'static, str>,
         exit_code: Option<i32>,
     },
 }
@@ -268,15 +270,14 @@ impl Reporter {
         }
     }
 
-    /// Sends the rest of the log and then the result, until the server has both.
-    pub(crate) async fn finish(mut self, verdict: &Verdict) {
+    /// Sends the rest of the log and then the result, until the server has both. Returns whether there is nothing more to say.
+    pub(crate) async fn finish(mut self, verdict: &Verdict) -> bool {
+        let known_reasons = std::mem::take(&mut self.known_reasons);
         let (state, reason, exit_code) = match verdict {
             Verdict::Success => ("success", None, None),
-            Verdict::Failed { reason, exit_code } => (
-                "failed",
-                Some(known(reason, &self.known_reasons)),
-                *exit_code,
-            ),
+            Verdict::Failed { reason, exit_code } => {
+                ("failed", Some(known(reason, &known_reasons)), *exit_code)
+            }
         };
         let (mut attempt, mut pause) = (0, Duration::from_secs(1));
         let hurried = self.stops.interrupted.is_cancelled();
@@ -287,7 +288,7 @@ impl Reporter {
         };
         while attempt < attempts && !self.stops.gone.is_cancelled() {
             match self.try_finish(state, reason, exit_code).await {
-                Ok(Final::Done) => return,
+                Ok(Final::Done) => return true,
                 // The server still stores the log, and says itself when this ends.
                 Ok(Final::Later(wait)) => sleep(wait).await,
                 Ok(Final::Refused(status)) => {
@@ -312,12 +313,13 @@ impl Reporter {
                 }
             }
         }
+        self.stops.gone.is_cancelled()
     }
 
     async fn try_finish(
         &mut self,
         state: &'static str,
-        reason: Option<&'static str>,
+        reason: Option<&str>,
         exit_code: Option<i32>,
     ) -> Result<Final, ClientError> {
         // Each piece advances, or is answered by 416 with the place to go on from; a server at odds with itself ends
@@ -361,7 +363,7 @@ enum Final {
 }
 
 /// Returns a reason that the server knows, in place of one that it may not.
-fn known(reason: &'static str, by_server: &[String]) -> &'static str {
+fn known<'a>(reason: &'a str, by_server: &[String]) -> &'a str {
     let always = matches!(
         reason,
         "script_failure" | "runner_system_failure" | "job_execution_timeout"

@@ -16,6 +16,7 @@ use crate::config::{ConfigError, RunnerConfig};
 use crate::exec::{self, Executor, ExecutorError};
 use crate::job;
 use crate::source::store::Stores;
+use crate::state::{State, StateError};
 
 /// A runner, ready to be verified and to run.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ pub enum RunnerError {
     /// A directory of the runner failed.
     #[error("cannot prepare the runner's directories")]
     Directories(#[source] std::io::Error),
+    /// Another runner has the same directory, or it cannot be used.
+    #[error("cannot keep what the runner does")]
+    State(#[from] StateError),
 }
 
 /// What all jobs of a runner share.
@@ -45,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) caches: Caches,
     pub(crate) stores: Stores,
+    pub(crate) state: State,
 }
 
 impl Runner {
@@ -87,6 +92,7 @@ impl Runner {
         shutdown: CancellationToken,
         abort: CancellationToken,
     ) -> Result<(), RunnerError> {
+        let state = State::open(&self.config.state_dir, &self.config.token)?;
         let executor = exec::open(&self.config);
         executor.check().await?;
         let caches = Caches::new(self.config.cache_dir.clone(), self.config.cache_limit_bytes);
@@ -100,8 +106,17 @@ impl Runner {
             executor,
             caches,
             stores,
+            state,
         });
         let jobs = TaskTracker::new();
+        let lost = shared.state.lost().map_err(RunnerError::Directories)?;
+        job::lost::clear(&shared.config, &lost);
+        shared.stores.sweep();
+        shared.caches.sweep();
+        for lost in lost {
+            let (shared, abort) = (shared.clone(), abort.child_token());
+            jobs.spawn(async move { job::lost::settle(&shared, lost, abort).await });
+        }
         let ended = tokio::select! {
             ended = poll(&shared, &jobs, &abort) => ended,
             () = shutdown.cancelled() => Ok(()),

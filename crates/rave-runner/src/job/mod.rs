@@ -1,6 +1,7 @@
 //! One job from its announcement to its result.
 
 mod archives;
+pub(crate) mod lost;
 pub(crate) mod place;
 mod run_steps;
 mod sources;
@@ -16,7 +17,7 @@ use crate::exec::cgroup::Limits;
 use crate::report::{Reporter, Stops, Verdict};
 use crate::runner::Shared;
 use crate::source::Remote;
-use crate::trace::{Tone, Trace};
+use crate::trace::{Form, Tone, Trace};
 use crate::variables::{Variables, parse_bytes};
 use crate::wire;
 use place::Place;
@@ -50,25 +51,27 @@ pub(crate) async fn run(
         }
         _ => place,
     };
-    let (prefixes, sections) = (
-        &job.features.token_mask_prefixes,
-        job.features.trace_sections,
-    );
-    let opened = Trace::open(
-        variables.masked(),
-        prefixes,
-        config.output_limit_bytes,
-        sections,
-        config.clock.clone(),
-    );
-    let trace = match opened {
-        Ok(trace) => trace,
+    let form = Form {
+        limit: config.output_limit_bytes,
+        sections: job.features.trace_sections,
+        timestamps: variables.is_on("FF_TIMESTAMPS"),
+    };
+    let (record, file) = match shared.state.keep(&job, place.temporary()) {
+        Ok(kept) => kept,
         Err(error) => {
             // Without a log there is nothing to tell the server; it ends the job when its lease does.
-            tracing::error!(job.id = job.id, %error, "cannot make the spool of a job's log");
+            tracing::error!(job.id = job.id, %error, "cannot keep a job's log");
             return;
         }
     };
+    let prefixes = &job.features.token_mask_prefixes;
+    let trace = Trace::open(
+        file,
+        variables.masked(),
+        prefixes,
+        form,
+        config.clock.clone(),
+    );
     let stops = Stops::new(interrupted);
     let mut reporter = Reporter::new(
         shared.client.clone(),
@@ -86,6 +89,7 @@ pub(crate) async fn run(
     );
     if !reporter.announce().await {
         tracing::info!(job.id = job.id, "the job was taken back");
+        record.remove();
         return;
     }
     let done = CancellationToken::new();
@@ -111,7 +115,10 @@ pub(crate) async fn run(
     let verdict = conclude(&trace, failure, timeout);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(job.id = job.id, ?verdict, duration_ms, "job finished");
-    reporter.finish(&verdict).await;
+    record.conclude(&verdict);
+    if reporter.finish(&verdict).await {
+        record.remove();
+    }
 }
 
 /// Writes the last line of the log and returns the result.
@@ -120,7 +127,10 @@ fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdi
         trace.finish(Tone::Notice, "Job succeeded");
         return Verdict::Success;
     };
-    let failed = |reason, exit_code| Verdict::Failed { reason, exit_code };
+    let failed = |reason: &'static str, exit_code| Verdict::Failed {
+        reason: reason.into(),
+        exit_code,
+    };
     let (text, verdict) = match failure {
         Failure::Exit(code) => (
             format!("exit status {code}"),

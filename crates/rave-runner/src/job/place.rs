@@ -100,6 +100,11 @@ impl Place {
         &self.project
     }
 
+    /// Returns where the file variables are for the runner.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Makes the directories and writes the file variables.
     pub(crate) fn prepare(&self, empty: bool, variables: &Variables) -> io::Result<()> {
         let foreign =

@@ -214,6 +214,8 @@ impl Stages<'_> {
         let mut write = |bytes: &[u8]| trace.write(bytes);
         let outcome: Outcome = session.run(task, &mut write, &self.stops.script).await;
         session.destroy().await;
+        let removed = blocking(move || place.remove_temporary()).await;
+        removed.map_err(|it| system(&it))?;
         self.judge(outcome, self.deadline)?;
         let shared = self.shared.clone();
         let evicted = blocking(move || shared.stores.evict()).await;

@@ -131,6 +131,15 @@ impl Stores {
         }
     }
 
+    /// Removes what a fetch left beside its store when its runner was killed.
+    pub(crate) fn sweep(&self) {
+        for store in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if let Err(error) = Place::of_store(&store.path(), None).remove_temporary() {
+                tracing::warn!(%error, "cannot clean up beside fetched objects");
+            }
+        }
+    }
+
     /// Deletes the least recently used stores above the limit, except those in use.
     pub(crate) fn evict(&self) -> io::Result<()> {
         let mut all = Vec::new();

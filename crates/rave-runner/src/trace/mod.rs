@@ -3,16 +3,19 @@
 //! Memory stays flat however much a job prints. Sending the log is left to [`crate::report`].
 
 mod mask;
+mod spool;
+mod stamp;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rave_core::time::Clock;
+use rave_core::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use mask::Masker;
+use spool::Spool;
+use stamp::{Stamper, Stream};
 
 /// The log of one job. Clones write to the same log.
 #[derive(Clone)]
@@ -23,7 +26,6 @@ pub(crate) struct Trace {
 struct Shared {
     log: Mutex<Log>,
     written: Notify,
-    spool: File,
     clock: Arc<dyn Clock>,
     sections: bool,
 }
@@ -31,12 +33,20 @@ struct Shared {
 struct Log {
     masker: Masker,
     utf8_tail: Vec<u8>,
-    crc: crc32fast::Hasher,
-    len: u64,
-    limit: u64,
-    full: bool,
-    /// The first failure to write the spool. The log ends there; the job goes on.
-    broken: Option<io::Error>,
+    stream: Stream,
+    stamper: Option<Stamper>,
+    spool: Spool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    /// About how many bytes are kept.
+    pub(crate) limit: u64,
+    /// Whether stages are marked for pages to fold them.
+    pub(crate) sections: bool,
+    /// Whether every line begins with its time.
+    pub(crate) timestamps: bool,
 }
 
 /// How long the log is and what its bytes add up to.
@@ -74,33 +84,52 @@ impl Tone {
 }
 
 impl Trace {
-    /// Opens a log that masks `values` and tokens with `prefixes`.
+    /// Opens a log in an empty file, which masks `values` and tokens with `prefixes`.
     pub(crate) fn open<'a>(
+        file: File,
         values: impl IntoIterator<Item = &'a str>,
         prefixes: &[String],
-        limit: u64,
+        form: Form,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let stamper = form.timestamps.then(Stamper::new);
+        Self::of(
+            Masker::new(values, prefixes),
+            Spool::new(file, form.limit),
+            stamper,
+            form.sections,
+            clock,
+        )
+    }
+
+    /// Opens the log of a job whose runner was killed. It holds no secrets, and takes a few lines more.
+    pub(crate) fn reopen(file: File, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let spool = Spool::reopen(file)?;
+        Ok(Self::of(Masker::new([], &[]), spool, None, false, clock))
+    }
+
+    fn of(
+        masker: Masker,
+        spool: Spool,
+        stamper: Option<Stamper>,
         sections: bool,
         clock: Arc<dyn Clock>,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let log = Log {
-            masker: Masker::new(values, prefixes),
+            masker,
             utf8_tail: Vec::new(),
-            crc: crc32fast::Hasher::new(),
-            len: 0,
-            limit,
-            full: false,
-            broken: None,
+            stream: Stream::Runner,
+            stamper,
+            spool,
         };
-        let spool = tempfile::tempfile()?;
-        Ok(Self {
+        Self {
             shared: Arc::new(Shared {
                 log: Mutex::new(log),
                 written: Notify::new(),
-                spool,
                 clock,
                 sections,
             }),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -113,13 +142,17 @@ impl Trace {
     /// Masks these values from here on, instead of those that were masked before.
     pub(crate) fn mask<'a>(&self, values: impl IntoIterator<Item = &'a str>, prefixes: &[String]) {
         let mut log = self.lock();
-        log.flush(&self.shared.spool);
+        log.flush(self.now());
         log.masker = Masker::new(values, prefixes);
     }
 
     /// Appends output of the job.
     pub(crate) fn write(&self, bytes: &[u8]) {
-        self.lock().write(bytes, &self.shared.spool);
+        self.append(bytes, Stream::Script);
+    }
+
+    fn append(&self, bytes: &[u8], stream: Stream) {
+        self.lock().write(bytes, stream, self.now());
         self.shared.written.notify_one();
     }
 
@@ -130,20 +163,14 @@ impl Trace {
         } else {
             "\x1b[0;m"
         };
-        self.write(format!("{}{text}{reset}\n", tone.code()).as_bytes());
+        let line = format!("{}{text}{reset}\n", tone.code());
+        self.append(line.as_bytes(), Stream::Runner);
     }
 
     /// Opens a section, which pages can fold.
     pub(crate) fn section_start(&self, name: &str, title: &str) {
         if self.shared.sections {
-            self.write(
-                format!(
-                    "section_start:{}:{}\r\x1b[0K",
-                    self.now_secs(),
-                    section_name(name)
-                )
-                .as_bytes(),
-            );
+            self.mark("start", name);
         }
         self.line(Tone::Title, title);
     }
@@ -151,38 +178,34 @@ impl Trace {
     /// Ends a section.
     pub(crate) fn section_end(&self, name: &str) {
         if self.shared.sections {
-            self.write(
-                format!(
-                    "section_end:{}:{}\r\x1b[0K",
-                    self.now_secs(),
-                    section_name(name)
-                )
-                .as_bytes(),
-            );
+            self.mark("end", name);
         }
     }
 
-    fn now_secs(&self) -> i64 {
-        self.shared.clock.now().0 / 1000
+    fn mark(&self, what: &str, name: &str) {
+        let (secs, name) = (self.now().0 / 1000, section_name(name));
+        let mark = format!("section_{what}:{secs}:{name}\r\x1b[0K");
+        self.append(mark.as_bytes(), Stream::Runner);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Ends a stage's output: nothing of it is held back any longer.
     pub(crate) fn flush(&self) {
-        self.lock().flush(&self.shared.spool);
+        self.lock().flush(self.now());
         self.shared.written.notify_one();
     }
 
-    /// Appends the last line, for which there is always room.
+    /// Appends the end of a log that was too long, and the last line, for which there is always room.
     pub(crate) fn finish(&self, tone: Tone, text: &str) {
         let mut log = self.lock();
-        log.flush(&self.shared.spool);
-        log.limit = u64::MAX;
-        log.full = false;
-        log.write(
-            format!("{}{text}\x1b[0;m\n", tone.code()).as_bytes(),
-            &self.shared.spool,
-        );
-        log.flush(&self.shared.spool);
+        log.flush(self.now());
+        log.spool.close();
+        let line = format!("{}{text}\x1b[0;m\n", tone.code());
+        log.write(line.as_bytes(), Stream::Runner, self.now());
+        log.flush(self.now());
         drop(log);
         self.shared.written.notify_one();
     }
@@ -191,21 +214,22 @@ impl Trace {
     pub(crate) fn summary(&self) -> Summary {
         let log = self.lock();
         Summary {
-            checksum: format!("crc32:{:08x}", log.crc.clone().finalize()),
-            len: log.len,
+            checksum: log.spool.checksum(),
+            len: log.spool.len(),
         }
     }
 
     /// Returns the length of what can be read.
     pub(crate) fn len(&self) -> u64 {
-        self.lock().len
+        self.lock().spool.len()
     }
 
     /// Reads up to `most` bytes from `offset`.
     pub(crate) fn read(&self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-        let left = self.len().saturating_sub(offset);
+        let log = self.lock();
+        let left = log.spool.len().saturating_sub(offset);
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(most)];
-        self.shared.spool.read_exact_at(&mut bytes, offset)?;
+        log.spool.read(&mut bytes, offset)?;
         Ok(bytes)
     }
 
@@ -216,23 +240,33 @@ impl Trace {
 }
 
 impl Log {
-    fn write(&mut self, bytes: &[u8], spool: &File) {
+    fn write(&mut self, bytes: &[u8], stream: Stream, now: Timestamp) {
+        if stream != self.stream {
+            // What one has begun to say the other does not go on with.
+            self.flush(now);
+            self.stream = stream;
+        }
         let mut masked = Vec::with_capacity(bytes.len());
         self.masker.push(bytes, &mut masked);
-        self.append(&masked, spool);
+        self.append(&masked, now);
     }
 
-    fn flush(&mut self, spool: &File) {
+    fn flush(&mut self, now: Timestamp) {
         let mut masked = Vec::new();
         self.masker.finish(&mut masked);
-        self.append(&masked, spool);
+        self.append(&masked, now);
         if !std::mem::take(&mut self.utf8_tail).is_empty() {
-            self.store("\u{fffd}", spool);
+            self.store("\u{fffd}", now);
+        }
+        if let Some(stamper) = &mut self.stamper {
+            let mut text = String::new();
+            stamper.flush(now, &mut text);
+            self.spool.store(&text);
         }
     }
 
     /// Makes the bytes valid UTF-8, keeping back a character whose end has not come yet.
-    fn append(&mut self, bytes: &[u8], spool: &File) {
+    fn append(&mut self, bytes: &[u8], now: Timestamp) {
         let mut joined = std::mem::take(&mut self.utf8_tail);
         joined.extend_from_slice(bytes);
         let mut text = String::with_capacity(joined.len());
@@ -254,38 +288,18 @@ impl Log {
             text.push('\u{fffd}');
             rest = &broken[len..];
         }
-        self.store(&text, spool);
+        self.store(&text, now);
     }
 
-    fn store(&mut self, text: &str, spool: &File) {
-        if self.full || text.is_empty() {
-            return;
+    fn store(&mut self, text: &str, now: Timestamp) {
+        match &mut self.stamper {
+            None => self.spool.store(text),
+            Some(stamper) => {
+                let mut stamped = String::new();
+                stamper.push(text, self.stream, now, &mut stamped);
+                self.spool.store(&stamped);
+            }
         }
-        let room = usize::try_from(self.limit.saturating_sub(self.len)).unwrap_or(usize::MAX);
-        if text.len() <= room {
-            return self.put(text.as_bytes(), spool);
-        }
-        self.full = true;
-        let cut = text.floor_char_boundary(room);
-        let notice = format!(
-            "\n\x1b[33;1mJob's log exceeded limit of {} bytes.\x1b[0;m\n",
-            self.limit
-        );
-        self.put(&text.as_bytes()[..cut], spool);
-        self.put(notice.as_bytes(), spool);
-    }
-
-    fn put(&mut self, bytes: &[u8], spool: &File) {
-        if self.broken.is_some() {
-            return;
-        }
-        if let Err(error) = spool.write_all_at(bytes, self.len) {
-            tracing::error!(%error, "cannot spool a job's log; the rest of it is lost");
-            self.broken = Some(error);
-            return;
-        }
-        self.crc.update(bytes);
-        self.len += bytes.len() as u64;
     }
 }
 
@@ -300,11 +314,17 @@ pub(crate) fn section_name(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rave_core::time::{ManualClock, Timestamp};
+    use rave_core::time::ManualClock;
 
     fn trace(limit: u64) -> Trace {
         let clock = Arc::new(ManualClock::new(Timestamp(5_000)));
-        Trace::open(["s3cret"], &[], limit, true, clock).expect("a spool")
+        let file = tempfile::tempfile().expect("a file");
+        let form = Form {
+            limit,
+            sections: true,
+            timestamps: false,
+        };
+        Trace::open(file, ["s3cret"], &[], form, clock)
     }
 
     fn text(trace: &Trace) -> String {
@@ -328,13 +348,19 @@ mod tests {
     }
 
     #[test]
-    fn past_the_limit_only_the_last_line_is_kept() {
-        let log = trace(4);
-        log.write("a\u{e9}\u{e9}z".as_bytes());
-        log.write(b"more");
+    fn past_the_limit_the_last_line_is_kept() {
+        let log = trace(8);
+        log.write("a\u{e9}\u{e9}zzzzzzzzzzzz\nend".as_bytes());
         log.finish(Tone::Error, "ERROR: Job failed");
-        let expected = "a\u{e9}\n\x1b[33;1mJob's log exceeded limit of 4 bytes.\x1b[0;m\n\x1b[31;1mERROR: Job failed\x1b[0;m\n";
-        assert_eq!(text(&log), expected);
+        let text = text(&log);
+        assert!(
+            text.starts_with("a\u{e9}\u{e9}z\n\x1b[33;1mJob's log exceeded limit of 8 bytes."),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\x1b[31;1mERROR: Job failed\x1b[0;m\n"),
+            "{text}"
+        );
     }
 
     #[test]
