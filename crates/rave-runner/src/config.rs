@@ -16,6 +16,8 @@ pub enum ExecutorKind {
     Sandbox(SandboxPolicy),
     /// As plain processes of the runner's user. An explicit opt-in: a job can do what that user can.
     Shell,
+    /// In containers of Docker or Podman. The runner's own scripts run in the sandbox.
+    Container(ContainerPolicy, SandboxPolicy),
 }
 
 impl ExecutorKind {
@@ -25,6 +27,7 @@ impl ExecutorKind {
         match self {
             Self::Sandbox(_) => "sandbox",
             Self::Shell => "shell",
+            Self::Container(..) => "container",
         }
     }
 }
@@ -70,6 +73,38 @@ impl Default for SandboxPolicy {
             insecure_registries: Vec::new(),
             image_limit_bytes: 20 << 30,
             image_store_limit_bytes: 20 << 30,
+        }
+    }
+}
+
+/// What containers of jobs may do.
+#[derive(Clone, Debug)]
+pub struct ContainerPolicy {
+    /// The engine's address, as in `DOCKER_HOST`: `unix:///run/podman/podman.sock`, `tcp://127.0.0.1:2375`.
+    pub host: String,
+    /// The network of jobs without services, as the engine names it. Without one it is the engine's own choice.
+    pub network: Option<String>,
+    /// Whether jobs have all rights on the machine. Only for runners whose jobs are trusted with it.
+    pub privileged: bool,
+    /// The same for services, such as a Docker in Docker.
+    pub privileged_services: bool,
+    /// More of the machine or of named volumes, as `SOURCE:PATH[:OPTIONS]`.
+    pub volumes: Vec<String>,
+    /// Devices that jobs may use, such as `/dev/kvm`.
+    pub devices: Vec<String>,
+}
+
+impl ContainerPolicy {
+    /// Gives jobs nothing beyond a container in the engine's default network.
+    #[must_use]
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            network: None,
+            privileged: false,
+            privileged_services: false,
+            volumes: Vec::new(),
+            devices: Vec::new(),
         }
     }
 }

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![allow(dead_code, reason = "the executors that take images follow")]
+#![allow(dead_code, reason = "services of the sandbox follow")]
 
 mod cache;
 mod client;
@@ -21,7 +21,8 @@ mod wire;
 
 pub use client::ClientError;
 pub use config::{
-    ConfigError, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig, SandboxPolicy,
+    ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,
+    SandboxPolicy,
 };
 pub use exec::ExecutorError;
 pub use files::unpack::{ExtractError, extract};

@@ -93,7 +93,7 @@ impl Runner {
         abort: CancellationToken,
     ) -> Result<(), RunnerError> {
         let state = State::open(&self.config.state_dir, &self.config.token)?;
-        let executor = exec::open(&self.config);
+        let executor = exec::open(&self.config)?;
         executor.check().await?;
         let caches = Caches::new(self.config.cache_dir.clone(), self.config.cache_limit_bytes);
         let stores = Stores::new(

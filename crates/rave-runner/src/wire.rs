@@ -3,6 +3,7 @@
 //! Every list and object may be absent or `null`: GitLab sends both. Unknown fields are ignored, because every
 //! release of the server adds some.
 
+use crate::config::ExecutorKind;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -67,12 +68,14 @@ pub(crate) struct Features {
 }
 
 impl Features {
-    /// Returns what this runner supports; `shared` says that jobs share the machine's environment.
-    pub(crate) const fn of_this_runner(shared: bool) -> Self {
+    /// Returns what this runner supports with an executor.
+    pub(crate) const fn of_this_runner(executor: &ExecutorKind) -> Self {
+        let shared = matches!(executor, ExecutorKind::Shell);
+        let services = matches!(executor, ExecutorKind::Container(..));
         Self {
             variables: true,
             image: !shared,
-            services: false,
+            services,
             artifacts: true,
             cache: true,
             fallback_cache_keys: true,
@@ -93,10 +96,10 @@ impl Features {
             vault_secrets: true,
             cancelable: true,
             return_exit_code: true,
-            service_variables: false,
-            service_multiple_aliases: false,
+            service_variables: services,
+            service_multiple_aliases: services,
             image_executor_opts: !shared,
-            service_executor_opts: false,
+            service_executor_opts: services,
             cancel_gracefully: true,
             native_steps_integration: false,
             two_phase_job_commit: true,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Executor, Overrides};
+use crate::config::Overrides;
 use crate::{ci, demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
@@ -145,21 +145,6 @@ Examples:
   rave token create --user root
   rave token create --data /var/lib/rave --user ci --scopes api,write_repository --expires-in-days 30")]
     Create(token::CreateArgs),
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum ExecutorArg {
-    Sandbox,
-    Shell,
-}
-
-impl From<ExecutorArg> for Executor {
-    fn from(arg: ExecutorArg) -> Self {
-        match arg {
-            ExecutorArg::Sandbox => Self::Sandbox,
-            ExecutorArg::Shell => Self::Shell,
-        }
-    }
 }
 
 /// Runs the command that the arguments name.

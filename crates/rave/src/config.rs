@@ -8,8 +8,10 @@ use rave_core::secret::Secret;
 use rave_store::{DatabaseUrl, Durability};
 
 mod reader;
+mod runner;
 
 use reader::Reader;
+pub(crate) use runner::{Executor, Runner};
 
 /// The file of all keys with their defaults, which is also what is read first.
 pub(crate) const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -50,26 +52,6 @@ pub(crate) struct Ci {
     pub(crate) artifact_limit_bytes: u64,
     pub(crate) lost_runner_secs: u64,
     pub(crate) include_private_addresses: bool,
-}
-
-/// The embedded runner.
-#[derive(Clone, Debug)]
-pub(crate) struct Runner {
-    pub(crate) embedded: bool,
-    pub(crate) executor: Executor,
-    pub(crate) concurrency: usize,
-    pub(crate) job_memory_bytes: Option<u64>,
-    pub(crate) job_cpus: Option<f64>,
-    pub(crate) job_pids: Option<u64>,
-    pub(crate) network: bool,
-    pub(crate) read_only_paths: Vec<PathBuf>,
-}
-
-/// How jobs are kept from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Executor {
-    Sandbox,
-    Shell,
 }
 
 /// What the command line says over the file.
@@ -168,36 +150,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
             .flag("ci", "include_private_addresses")
             .unwrap_or_default(),
     };
-    let some = |it: u64| (it > 0).then_some(it);
-    let concurrency =
-        usize::try_from(reader.count("runner", "concurrency", 0)).unwrap_or(usize::MAX);
-    let cpus = reader.number("runner", "job_cpus").unwrap_or_default();
-    let runner = Runner {
-        embedded: reader.flag("runner", "embedded").unwrap_or_default(),
-        executor: reader
-            .choice(
-                "runner",
-                "executor",
-                &[("sandbox", Executor::Sandbox), ("shell", Executor::Shell)],
-            )
-            .unwrap_or(Executor::Sandbox),
-        concurrency: if concurrency == 0 {
-            default_concurrency()
-        } else {
-            concurrency
-        },
-        job_memory_bytes: some(reader.count("runner", "job_memory_bytes", 0)),
-        job_cpus: (cpus > 0.0).then_some(cpus),
-        job_pids: some(reader.count("runner", "job_pids", 0)),
-        network: reader
-            .choice("runner", "network", &[("host", true), ("none", false)])
-            .unwrap_or(true),
-        read_only_paths: reader
-            .list("runner", "read_only_paths")
-            .into_iter()
-            .map(PathBuf::from)
-            .collect(),
-    };
+    let runner = Runner::read(&mut reader);
     let problems = reader.finish();
     match (listen, external_url, data_dir, durability, json, level) {
         (
@@ -221,11 +174,6 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         }
         _ => Err(ConfigError(problems)),
     }
-}
-
-/// One job for every two CPUs, at least two, so that a build does not hold up a quick check.
-fn default_concurrency() -> usize {
-    std::thread::available_parallelism().map_or(2, |it| (it.get() / 2).max(2))
 }
 
 fn external_url(text: &str) -> Result<Option<String>, String> {
@@ -286,6 +234,14 @@ mod tests {
           rave.toml:8:11: runner.network must be one of "host", "none"
           rave.toml:9:15: runner.concurrency must be a whole number, at least 0
         "#);
+    }
+
+    #[test]
+    fn sections_within_sections_have_their_places_too() {
+        let text = "[runner.container]\nhots = \"x\"\nprivileged = 1\n[runner.contaner]\nhost = \"x\"\n[runner.images]\npull_policies = [\"sometimes\"]\n";
+        insta::assert_snapshot!(check(text).expect_err("invalid"));
+        let text = "[runner]\nimages = 1\n";
+        insta::assert_snapshot!(check(text).expect_err("invalid"));
     }
 
     #[test]

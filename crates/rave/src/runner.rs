@@ -9,18 +9,22 @@ use anyhow::Context as _;
 use clap::Args;
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
-use rave_runner::{ExecutorKind, Network, Runner, RunnerConfig, SandboxPolicy};
+use rave_runner::{
+    ContainerPolicy, ExecutorKind, Network, PullPolicy, Runner, RunnerConfig, SandboxPolicy,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cli::ExecutorArg;
 use crate::config::{self, Config, Executor};
 use crate::failure::hinted;
 use crate::logging;
 use crate::up::Signals;
 use crate::wiring::{self, Base, VERSION};
+
+/// Where Docker listens, and Podman in its place.
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// How long the embedded runner may take to report the jobs that it gives up.
 const REPORT: Duration = Duration::from_secs(15);
@@ -40,7 +44,18 @@ pub(crate) struct RunnerArgs {
     token: String,
     /// How jobs are kept from this machine; `shell` gives them all that this user can do
     #[arg(long, value_enum, default_value = "sandbox")]
-    executor: ExecutorArg,
+    executor: Executor,
+    /// The address of Docker or Podman for the executor `container`
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = DOCKER_SOCKET,
+        env = "DOCKER_HOST"
+    )]
+    container_host: String,
+    /// When images are fetched: `always`, `if-not-present` or `never`; several are tried in order
+    #[arg(long, value_name = "POLICY", default_value = "always", value_delimiter = ',', value_parser = pull_policy)]
+    pull_policy: Vec<PullPolicy>,
     /// How many jobs run at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: u16,
@@ -94,7 +109,9 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
         cpus: args.cpus,
         pids: Some(4096),
     };
-    let executor = executor(args.executor.into(), !args.no_network, args.read_only_path);
+    let container = ContainerPolicy::new(args.container_host);
+    let sandbox = sandbox(!args.no_network, args.read_only_path);
+    let executor = executor(args.executor, sandbox, &container);
     let mut config = settings(
         args.url,
         Secret::new(args.token),
@@ -104,6 +121,7 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
         &limits,
     )?;
     config.concurrency = usize::from(args.concurrency);
+    config.images.pull_policies = args.pull_policy;
     wiring::runtime()?.block_on(async {
         let runner = make(config)?;
         runner.verify().await.map_err(|error| {
@@ -152,11 +170,8 @@ impl Embedded {
             cpus: wanted.job_cpus,
             pids: wanted.job_pids,
         };
-        let executor = executor(
-            wanted.executor,
-            wanted.network,
-            wanted.read_only_paths.clone(),
-        );
+        let sandbox = sandbox(wanted.network, wanted.read_only_paths.clone());
+        let executor = executor(wanted.executor, sandbox, &wanted.container);
         let data = base.dir.run().join("runner");
         let mut settings = settings(
             url.to_owned(),
@@ -167,6 +182,7 @@ impl Embedded {
             &limits,
         )?;
         settings.concurrency = wanted.concurrency;
+        settings.images = wanted.images.clone();
         settings.clock = base.clock.clone();
         let runner = make(settings)?;
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -206,11 +222,13 @@ pub(crate) fn local_settings(
         cpus: None,
         pids: Some(4096),
     };
-    let mut executor = self::executor(executor, true, read_only_paths);
-    if let ExecutorKind::Sandbox(policy) = &mut executor {
-        // What a run needs would be pulled anew each time, for its directory is gone afterwards.
-        policy.images = false;
-    }
+    // What runs is the user's own, so the engine is the one that the user's other tools talk to.
+    let host = std::env::var_os("DOCKER_HOST").and_then(|it| it.into_string().ok());
+    let host = host.unwrap_or_else(|| DOCKER_SOCKET.to_owned());
+    let mut sandbox = sandbox(true, read_only_paths);
+    // What a run needs would be pulled anew each time, for its directory is gone afterwards.
+    sandbox.images = false;
+    let executor = self::executor(executor, sandbox, &ContainerPolicy::new(host));
     let mut config = settings(
         url.to_owned(),
         token,
@@ -264,21 +282,26 @@ pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn executor(wanted: Executor, network: bool, read_only_paths: Vec<PathBuf>) -> ExecutorKind {
+fn pull_policy(name: &str) -> Result<PullPolicy, String> {
+    PullPolicy::parse(name).ok_or_else(|| "must be always, if-not-present or never".to_owned())
+}
+
+fn executor(wanted: Executor, sandbox: SandboxPolicy, container: &ContainerPolicy) -> ExecutorKind {
     match wanted {
         Executor::Shell => ExecutorKind::Shell,
-        Executor::Sandbox => {
-            let network = if network {
-                Network::Host
-            } else {
-                Network::None
-            };
-            ExecutorKind::Sandbox(SandboxPolicy {
-                network,
-                read_only_paths,
-                ..SandboxPolicy::default()
-            })
-        }
+        Executor::Sandbox => ExecutorKind::Sandbox(sandbox),
+        Executor::Container => ExecutorKind::Container(container.clone(), sandbox),
+    }
+}
+
+fn sandbox(network: bool, read_only_paths: Vec<PathBuf>) -> SandboxPolicy {
+    SandboxPolicy {
+        network: match network {
+            true => Network::Host,
+            false => Network::None,
+        },
+        read_only_paths,
+        ..SandboxPolicy::default()
     }
 }
 

@@ -167,7 +167,6 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(ConfigError::Http)?;
-        let shared = matches!(config.executor, crate::ExecutorKind::Shell);
         let info = wire::Info {
             name: "rave-runner".to_owned(),
             version: config.version.clone(),
@@ -176,7 +175,7 @@ impl Client {
             architecture: arch,
             executor: config.executor.name(),
             shell: "bash",
-            features: wire::Features::of_this_runner(shared),
+            features: wire::Features::of_this_runner(&config.executor),
         };
         let (token, system_id) = (config.token.clone(), config.system_id.clone());
         Ok(Self {

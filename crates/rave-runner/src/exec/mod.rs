@@ -4,6 +4,7 @@
 //! that has git, whatever image the job names; those of the job run where the job wants. Both see the same directories.
 
 pub(crate) mod cgroup;
+mod container;
 mod launcher;
 mod sandbox;
 mod shell;
@@ -17,7 +18,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ExecutorKind, RunnerConfig};
+use crate::config::{ExecutorKind, RunnerConfig, SandboxPolicy};
 use crate::job::place::Place;
 use crate::trace::{Tone, Trace};
 use crate::variables::Variables;
@@ -172,6 +173,14 @@ pub enum ExecutorError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// The container engine cannot be used.
+    #[error(
+        "{reason}; hint: start the engine's socket (systemctl start podman.socket or docker.socket) and see that this user may open it"
+    )]
+    Containers {
+        /// What failed.
+        reason: String,
+    },
     /// A directory cannot be made.
     #[error("cannot make the directory {path}")]
     Directory {
@@ -184,19 +193,32 @@ pub enum ExecutorError {
 }
 
 /// Makes the executor that the configuration names.
-pub(crate) fn open(config: &RunnerConfig) -> Arc<dyn Executor> {
+///
+/// # Errors
+/// When the container engine's address is none.
+pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorError> {
     let limits = Limits {
         memory_bytes: config.default_memory_bytes,
         cpus: config.cpus,
         pids: config.pids,
     };
     let launcher = Arc::new(Launcher::new(config, &limits));
-    match &config.executor {
+    let sandbox = |policy: &SandboxPolicy| {
+        Arc::new(sandbox::Sandbox::new(
+            launcher.clone(),
+            policy.clone(),
+            config,
+        ))
+    };
+    Ok(match &config.executor {
         ExecutorKind::Shell => Arc::new(shell::Shell::new(launcher)),
-        ExecutorKind::Sandbox(policy) => {
-            Arc::new(sandbox::Sandbox::new(launcher, policy.clone(), config))
-        }
-    }
+        ExecutorKind::Sandbox(policy) => sandbox(policy),
+        ExecutorKind::Container(policy, own) => Arc::new(container::Containers::new(
+            config,
+            policy.clone(),
+            sandbox(own),
+        )?),
+    })
 }
 
 /// Returns what every script's environment has.

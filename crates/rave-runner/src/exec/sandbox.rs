@@ -50,6 +50,11 @@ impl Sandbox {
         }
     }
 
+    /// Makes what the runner's own scripts of a job run in, when its own run elsewhere.
+    pub(super) fn bare(&self, setup: &Setup<'_>) -> Box<dyn Session> {
+        Box::new(self.session(setup.place.writable(), setup.limits))
+    }
+
     fn session(&self, writable: Vec<(PathBuf, PathBuf)>, limits: Limits) -> SandboxSession {
         SandboxSession {
             launcher: self.launcher.clone(),
@@ -76,8 +81,7 @@ impl Sandbox {
     }
 
     async fn pull(&self, setup: &Setup<'_>, wanted: &Wanted) -> Result<Image, SetupError> {
-        let variable = setup.variables.get("DOCKER_AUTH_CONFIG");
-        let credentials = JobCredentials::new(variable, &setup.job.credentials)
+        let credentials = JobCredentials::new(setup, &self.image_policy)
             .map_err(|error| SetupError::Configuration(chain(&error)))?;
         let say = |text: &str| setup.trace.line(Tone::Plain, text);
         let warn = |text: &str| setup.trace.line(Tone::Warning, text);

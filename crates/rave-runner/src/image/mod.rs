@@ -18,18 +18,19 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use rave_core::time::Clock;
 
 use crate::client::chain;
-use crate::config::{PullPolicy, RunnerConfig, SandboxPolicy};
+use crate::config::{ImagePolicy, PullPolicy, RunnerConfig, SandboxPolicy};
+use crate::exec::Setup;
 use crate::exec::wanted::Wanted;
-use crate::wire;
-use auth::{Credential, Credentials};
+use auth::Credentials;
 use manifest::{ConfigBlob, Descriptor, Document, Platform};
-use reference::{Digest, Reference};
+use reference::Digest;
 use registry::{Registries, RegistryError, Repository};
 use store::{Lease, Record, Store, StoreError};
 
-pub(crate) use auth::AuthError;
+pub(crate) use auth::{AuthError, Credential};
 pub(crate) use layer::{IDS, Owners};
 pub(crate) use manifest::Settings;
+pub(crate) use reference::Reference;
 
 /// The most layers that the kernel puts on one another is 500; no builder makes that many.
 const MOST_LAYERS: usize = 256;
@@ -86,7 +87,6 @@ impl Image {
 pub(crate) struct Images {
     dir: PathBuf,
     owners: Owners,
-    credentials_file: Option<PathBuf>,
     insecure_registries: Vec<String>,
     image_limit_bytes: u64,
     store_limit_bytes: u64,
@@ -103,7 +103,6 @@ impl Images {
         Self {
             dir: config.images_dir.clone(),
             owners,
-            credentials_file: config.images.auth_file.clone(),
             insecure_registries: sandbox.insecure_registries.clone(),
             image_limit_bytes: sandbox.image_limit_bytes,
             store_limit_bytes: sandbox.image_store_limit_bytes,
@@ -201,27 +200,14 @@ impl Images {
         say: &(dyn Fn(&str) + Sync),
     ) -> Result<(Record, Lease), ImageError> {
         let (store, registries) = self.opened().await?;
-        let of_runner = match &self.credentials_file {
-            Some(path) => Credentials::read(path)?,
-            None => Credentials::default(),
-        };
-        let origins = [&job.variable, &of_runner, &job.server];
-        let names = [
-            "DOCKER_AUTH_CONFIG",
-            "the runner's configuration",
-            "the job",
-        ];
-        let found = origins
-            .into_iter()
-            .zip(names)
-            .find_map(|(it, name)| Some((it.find(reference)?, name)));
+        let found = job.find(reference);
         if let Some((_, name)) = found {
             say(&format!(
                 "Logging in to {} with the credentials of {name}",
                 reference.registry
             ));
         }
-        let credential: Option<&Credential> = found.map(|it| it.0);
+        let credential = found.map(|it| it.0);
         let failed = |source| ImageError::Registry {
             image: reference.to_string(),
             source,
@@ -372,27 +358,55 @@ impl Images {
     }
 }
 
-/// The credentials that came with a job.
+/// The credentials that a job may use, in the order in which they count.
 #[derive(Debug, Default)]
 pub(crate) struct JobCredentials {
     /// Those of its variable `DOCKER_AUTH_CONFIG`.
     variable: Credentials,
+    runner: Credentials,
     /// Those that the server sent along.
     server: Credentials,
 }
 
 impl JobCredentials {
-    /// Reads both: the text of the variable, and the list.
-    pub(crate) fn new(variable: &str, sent: &[wire::Credentials]) -> Result<Self, AuthError> {
-        let variable = match variable.trim() {
+    /// Reads the text of the job's variable, the runner's file, and the list that came with the job.
+    ///
+    /// # Errors
+    /// When one of them is no Docker configuration.
+    pub(crate) fn new(setup: &Setup<'_>, policy: &ImagePolicy) -> Result<Self, AuthError> {
+        let variable = match setup.variables.get("DOCKER_AUTH_CONFIG").trim() {
             "" => Credentials::default(),
             text => Credentials::parse(text, "the variable DOCKER_AUTH_CONFIG")?,
         };
+        let runner = match &policy.auth_file {
+            Some(path) => Credentials::read(path)?,
+            None => Credentials::default(),
+        };
         let mut server = Credentials::default();
-        for it in sent.iter().filter(|it| it.kind == "registry") {
+        for it in setup
+            .job
+            .credentials
+            .iter()
+            .filter(|it| it.kind == "registry")
+        {
             server.add(&it.url, &it.username, &it.password);
         }
-        Ok(Self { variable, server })
+        Ok(Self {
+            variable,
+            runner,
+            server,
+        })
+    }
+
+    /// Returns the credential for an image, and where it is from.
+    pub(crate) fn find(&self, image: &Reference) -> Option<(&Credential, &'static str)> {
+        let origins = [
+            (&self.variable, "DOCKER_AUTH_CONFIG"),
+            (&self.runner, "the runner's configuration"),
+            (&self.server, "the job"),
+        ];
+        let mut found = origins.into_iter();
+        found.find_map(|(it, origin)| Some((it.find(image)?, origin)))
     }
 }
 

@@ -188,12 +188,23 @@ impl Place {
 
     /// Lists what the sandbox lets a job write: outside and inside.
     pub(crate) fn writable(&self) -> Vec<(PathBuf, PathBuf)> {
-        let pair = |host: &Path, job: &str| (host.to_owned(), PathBuf::from(job));
+        let mounts = self.mounts().into_iter();
+        let mut writable: Vec<_> = mounts.map(|it| (it.0, PathBuf::from(it.1))).collect();
+        writable.push((self.temporary.join(SCRATCH), PathBuf::from("/tmp")));
+        writable
+    }
+
+    /// Lists the directories that a job has in common with the runner: outside and inside.
+    pub(crate) fn mounts(&self) -> Vec<(PathBuf, String)> {
         vec![
-            pair(&self.project, &self.job_project),
-            pair(&self.temporary, &self.job_temporary),
-            pair(&self.temporary.join(SCRATCH), "/tmp"),
+            (self.project.clone(), self.job_project.clone()),
+            (self.temporary.clone(), self.job_temporary.clone()),
         ]
+    }
+
+    /// Returns the user that the files belong to, when it is not the runner's own.
+    pub(crate) const fn owner(&self) -> Option<u32> {
+        self.owner
     }
 }
 

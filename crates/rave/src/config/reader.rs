@@ -45,22 +45,24 @@ impl Reader {
             offsets: BTreeMap::new(),
         };
         let table = DeTable::parse(defaults).map_err(|error| error.message().to_owned())?;
-        for (section, values) in table.get_ref() {
-            let Some(values) = values.get_ref().as_table() else {
-                continue;
-            };
-            for (key, value) in values {
-                let found = Found {
-                    value: convert(value.get_ref()),
-                    place: "defaults".into(),
-                };
-                reader.values.insert(
-                    (section.get_ref().to_string(), key.get_ref().to_string()),
-                    found,
-                );
-            }
-        }
+        reader.learn("", table.get_ref());
         Ok(reader)
+    }
+
+    /// Takes the keys of one section and of those in it, whose names are joined by dots.
+    fn learn(&mut self, section: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            if let Some(inner) = value.get_ref().as_table() {
+                self.learn(&join(section, key.get_ref()), inner);
+                continue;
+            }
+            let found = Found {
+                value: convert(value.get_ref()),
+                place: "defaults".into(),
+            };
+            self.values
+                .insert((section.to_owned(), key.get_ref().to_string()), found);
+        }
     }
 
     /// Puts a file's values over the defaults.
@@ -85,20 +87,39 @@ impl Reader {
                 return;
             }
         };
-        for (section, values) in table.get_ref() {
-            let (name, at) = (section.get_ref().to_string(), section.span().start);
-            if !self.values.keys().any(|(known, _)| *known == name) {
-                let known = self.values.keys().map(|(section, _)| section.as_str());
-                let text = format!("unknown section {name}{}", did_you_mean(&name, known, ""));
-                self.problem(at, place(at), text);
-                continue;
-            }
-            let Some(values) = values.get_ref().as_table() else {
-                self.problem(at, place(at), format!("{name} must be a section: [{name}]"));
-                continue;
-            };
-            for (key, value) in values {
-                self.overlay_one(&name, key, value, &place);
+        self.overlay_section("", table.get_ref(), &place);
+    }
+
+    fn overlay_section(
+        &mut self,
+        section: &str,
+        table: &DeTable<'_>,
+        place: &dyn Fn(usize) -> String,
+    ) {
+        let inside = |name: &str| {
+            let front = format!("{name}.");
+            move |known: &str| known == &front[..front.len() - 1] || known.starts_with(&front)
+        };
+        for (key, value) in table {
+            let name = join(section, key.get_ref());
+            let is_section = self
+                .values
+                .keys()
+                .any(|(known, _)| inside(&name)(known.as_str()));
+            match value.get_ref().as_table() {
+                Some(inner) if is_section => self.overlay_section(&name, inner, place),
+                None if is_section => {
+                    let at = key.span().start;
+                    let text = format!("{name} must be a section: [{name}]");
+                    self.problem(at, place(at), text);
+                }
+                None if !section.is_empty() => self.overlay_one(section, key, value, place),
+                _ => {
+                    let at = key.span().start;
+                    let known = self.values.keys().map(|(section, _)| section.as_str());
+                    let text = format!("unknown section {name}{}", did_you_mean(&name, known, ""));
+                    self.problem(at, place(at), text);
+                }
             }
         }
     }
@@ -273,6 +294,13 @@ impl Reader {
 
     fn problem(&mut self, offset: usize, place: String, text: String) {
         self.problems.push((offset, Problem { place, text }));
+    }
+}
+
+fn join(section: &str, name: &str) -> String {
+    match section {
+        "" => name.to_owned(),
+        section => format!("{section}.{name}"),
     }
 }
 

@@ -29,7 +29,7 @@ use self::snapshot::Camera;
 use self::stop::Stop;
 use super::arguments::{EventArgs, PlaceArgs};
 use super::{AT_FAULT, Session};
-use crate::cli::ExecutorArg;
+use crate::config::Executor;
 use crate::terminal::say;
 use crate::wiring;
 
@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
 pub(crate) struct HowArgs {
     /// How jobs are kept from this machine [default: sandbox, where it works]
     #[arg(long, value_enum)]
-    executor: Option<ExecutorArg>,
+    executor: Option<Executor>,
     /// A directory that jobs in the sandbox may read besides the system's own; may be given several times
     #[arg(long, value_name = "DIR")]
     read_only_path: Vec<PathBuf>,
@@ -167,7 +167,7 @@ async fn open<'a>(
         caches: place.caches(),
         project_path: &context.project_path,
         default_branch: branch.map_or("main", |it| it.value.as_str()),
-        executor: args.how.executor.map(Into::into),
+        executor: args.how.executor,
         read_only_paths: args.how.read_only_path.clone(),
         concurrency: args.how.concurrency.map_or(processors, usize::from),
         timeout_secs: args.how.timeout,

@@ -1,0 +1,109 @@
+//! The section of the embedded runner.
+
+use std::path::PathBuf;
+
+use rave_runner::{ContainerPolicy, ImagePolicy, PullPolicy};
+
+use super::reader::Reader;
+
+/// The embedded runner.
+#[derive(Clone, Debug)]
+pub(crate) struct Runner {
+    pub(crate) embedded: bool,
+    pub(crate) executor: Executor,
+    pub(crate) concurrency: usize,
+    pub(crate) job_memory_bytes: Option<u64>,
+    pub(crate) job_cpus: Option<f64>,
+    pub(crate) job_pids: Option<u64>,
+    pub(crate) network: bool,
+    pub(crate) read_only_paths: Vec<PathBuf>,
+    pub(crate) images: ImagePolicy,
+    pub(crate) container: ContainerPolicy,
+}
+
+/// How jobs are kept from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Executor {
+    Sandbox,
+    Container,
+    Shell,
+}
+
+impl Runner {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        const SECTION: &str = "runner";
+        let some = |it: u64| (it > 0).then_some(it);
+        let concurrency =
+            usize::try_from(reader.count(SECTION, "concurrency", 0)).unwrap_or(usize::MAX);
+        let cpus = reader.number(SECTION, "job_cpus").unwrap_or_default();
+        let executors = [
+            ("sandbox", Executor::Sandbox),
+            ("container", Executor::Container),
+            ("shell", Executor::Shell),
+        ];
+        let paths = reader.list(SECTION, "read_only_paths");
+        Self {
+            embedded: reader.flag(SECTION, "embedded").unwrap_or_default(),
+            executor: reader
+                .choice(SECTION, "executor", &executors)
+                .unwrap_or(Executor::Sandbox),
+            concurrency: match concurrency {
+                0 => default_concurrency(),
+                some => some,
+            },
+            job_memory_bytes: some(reader.count(SECTION, "job_memory_bytes", 0)),
+            job_cpus: (cpus > 0.0).then_some(cpus),
+            job_pids: some(reader.count(SECTION, "job_pids", 0)),
+            network: reader
+                .choice(SECTION, "network", &[("host", true), ("none", false)])
+                .unwrap_or(true),
+            read_only_paths: paths.into_iter().map(PathBuf::from).collect(),
+            images: images(reader),
+            container: container(reader),
+        }
+    }
+}
+
+fn images(reader: &mut Reader) -> ImagePolicy {
+    const SECTION: &str = "runner.images";
+    let text = |it: Option<String>| it.filter(|it| !it.is_empty());
+    ImagePolicy {
+        default_image: text(reader.text(SECTION, "default_image")),
+        pull_policies: policies(reader, SECTION, "pull_policies"),
+        allowed_pull_policies: policies(reader, SECTION, "allowed_pull_policies"),
+        allowed_images: reader.list(SECTION, "allowed_images"),
+        allowed_services: reader.list(SECTION, "allowed_services"),
+        auth_file: text(reader.text(SECTION, "auth_file")).map(PathBuf::from),
+    }
+}
+
+fn policies(reader: &mut Reader, section: &str, key: &str) -> Vec<PullPolicy> {
+    let names = reader.list(section, key);
+    let known: Option<Vec<_>> = names.iter().map(|it| PullPolicy::parse(it)).collect();
+    known.unwrap_or_else(|| {
+        let why = "must be a list of \"always\", \"if-not-present\" and \"never\"";
+        reader.complain(section, key, why.to_owned());
+        Vec::new()
+    })
+}
+
+fn container(reader: &mut Reader) -> ContainerPolicy {
+    const SECTION: &str = "runner.container";
+    let host = reader.text(SECTION, "host").unwrap_or_default();
+    let network = reader.text(SECTION, "network");
+    ContainerPolicy {
+        network: network.filter(|it| !it.is_empty()),
+        privileged: reader.flag(SECTION, "privileged").unwrap_or_default(),
+        privileged_services: reader
+            .flag(SECTION, "privileged_services")
+            .unwrap_or_default(),
+        volumes: reader.list(SECTION, "volumes"),
+        devices: reader.list(SECTION, "devices"),
+        ..ContainerPolicy::new(host)
+    }
+}
+
+/// One job for every two CPUs, at least two, so that a build does not hold up a quick check.
+fn default_concurrency() -> usize {
+    std::thread::available_parallelism().map_or(2, |it| (it.get() / 2).max(2))
+}
