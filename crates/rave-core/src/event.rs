@@ -33,6 +33,8 @@ kinds! {
     UserCreated = "user.created",
     /// A group was made.
     GroupCreated = "group.created",
+    /// A group was deleted; its projects have events of their own.
+    GroupDeleted = "group.deleted",
     /// A project was made.
     ProjectCreated = "project.created",
     /// A project's settings changed.

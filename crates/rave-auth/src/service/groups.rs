@@ -184,6 +184,9 @@ impl Auth {
                         delete_project(tx, &project, Some(user))?;
                     }
                     namespaces::delete_namespace(tx, namespace)?;
+                    let payload = json!({"id": namespace.0, "user_id": user.0});
+                    let subject = format!("group/{namespace}");
+                    tx.append(NewEvent::new(EventKind::GroupDeleted, subject).payload(payload))?;
                 }
                 Ok(())
             })

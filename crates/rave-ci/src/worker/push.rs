@@ -1,9 +1,9 @@
-//! Pipelines from pushes and schedules: a consumer of the event log. It also clears up after projects.
+//! Pipelines from pushes and schedules: a consumer of the event log. It also clears up after projects and groups.
 
 use std::sync::Arc;
 
 use rave_core::event::{Event, EventKind};
-use rave_core::id::ProjectId;
+use rave_core::id::{NamespaceId, ProjectId};
 use rave_store::{Consumer, HandleError};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,7 @@ const KINDS: &[EventKind] = &[
     EventKind::PushReceived,
     EventKind::ScheduleDue,
     EventKind::ProjectDeleted,
+    EventKind::GroupDeleted,
 ];
 
 /// Consumes pushes until `shutdown`.
@@ -33,6 +34,7 @@ pub(crate) async fn handle(ci: &Ci, event: &Event) -> Result<(), HandleError> {
         (EventKind::PushReceived, _) => ci.handle_push(event).await,
         (EventKind::ScheduleDue, _) => ci.handle_schedule(event).await,
         (EventKind::ProjectDeleted, Some(project)) => forget_project(ci, project).await,
+        (EventKind::GroupDeleted, _) => forget_group(ci, event).await,
         _ => Ok(()),
     };
     match handled {
@@ -74,6 +76,19 @@ async fn forget_project(ci: &Ci, project: ProjectId) -> Result<(), CiError> {
             store::schedule::delete_all(tx, project)?;
             store::trigger::delete_all(tx, project)?;
             Ok(store::setting::delete_all(tx, Owner::Project(project))?)
+        })
+        .await
+}
+
+/// Deletes what belonged to a group.
+async fn forget_group(ci: &Ci, event: &Event) -> Result<(), CiError> {
+    let Some(id) = event.what.payload["id"].as_i64() else {
+        return Ok(());
+    };
+    ci.db
+        .write("ci_forget_group", move |tx| {
+            let owner = Owner::Group(NamespaceId(id));
+            Ok(store::setting::delete_all(tx, owner)?)
         })
         .await
 }
