@@ -42,6 +42,7 @@ impl Ci {
             return Err(CiError::Invalid("400 Bad request - Unplayable Job".into()));
         }
         let (id, user) = (job.id, access.principal().user_id());
+        let sealed = store::given::seal(&self.key, job.pipeline, "variables", &variables)?;
         self.db
             .write("ci_put_player", move |tx| {
                 if !inputs.is_empty() {
@@ -50,7 +51,7 @@ impl Ci {
                         .map_err(|problems| CiError::Invalid(problems.join("; ")))?;
                     store::job::put_plan(tx, id, &plan)?;
                 }
-                Ok::<_, CiError>(store::job::put_player(tx, id, user, &variables)?)
+                Ok::<_, CiError>(store::job::put_player(tx, id, user, &sealed)?)
             })
             .await?;
         self.change(&job, JobEvent::Enqueue).await?;

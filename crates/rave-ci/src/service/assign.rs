@@ -241,13 +241,14 @@ impl Ci {
             due_at: self.now().plus_millis(rules.assign_ms),
         };
         let (job, version) = (candidate.job, candidate.version);
+        let key = self.key.clone();
         let taken = self
             .db
             .write("ci_assign", move |tx| {
-                let Some(taken) = store::job::assign(tx, job, version, &assignment)? else {
+                let Some(taken) = store::job::assign(tx, &key, job, version, &assignment)? else {
                     return Ok(None);
                 };
-                let side = store::pipeline::load_job_side(tx, taken.job.pipeline)?;
+                let side = store::pipeline::load_job_side(tx, &key, taken.job.pipeline)?;
                 let sources = store::artifact::sources(tx, taken.job.pipeline)?;
                 let left = store::dotenv::of_pipeline(tx, taken.job.pipeline)?;
                 Ok::<_, CiError>(Some((taken, side, sources, left)))

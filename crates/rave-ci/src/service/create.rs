@@ -24,7 +24,7 @@ use crate::model::{ChoreKind, OnJobFailure, OnNewCommit, Pipeline, PipelineFailu
 use crate::setting::is_key;
 use crate::store;
 use crate::store::job::NewJob;
-use crate::store::pipeline::{NewPipeline, Planned};
+use crate::store::pipeline::{NewPipeline, Planned, Sealed};
 use crate::store::push::Progress;
 
 /// How many references of one push get pipelines, as in GitLab: whoever mirrors a repository does not mean to build it all,
@@ -352,11 +352,16 @@ impl Ci {
             self.forge.keep(draft.new.project, id, &commit).await?;
         }
         let rules = Rules::of(&self.config);
-        let project = draft.new.project;
+        let (project, planned) = (draft.new.project, &draft.planned);
+        let seal = |column, variables| store::given::seal(&self.key, id, column, variables);
+        let sealed = Sealed {
+            predefined: seal("predefined", &planned.predefined)?,
+            variables: seal("variables", &planned.variables)?,
+        };
         let applied = self
             .db
             .write("ci_publish", move |tx| {
-                publish(tx, &rules, id, &draft, event.as_deref())
+                publish(tx, &rules, id, &draft, &sealed, event.as_deref())
             })
             .await?;
         if let Some(applied) = applied {
@@ -392,6 +397,7 @@ fn publish(
     rules: &Rules,
     id: PipelineId,
     draft: &Draft,
+    sealed: &Sealed,
     event: Option<&str>,
 ) -> Result<Option<Applied>, CiError> {
     let (new, planned) = (&draft.new, &draft.planned);
@@ -408,7 +414,7 @@ fn publish(
             (Status::Failed, Some(PipelineFailure::Config), report)
         }
     };
-    store::pipeline::publish(tx, id, status, failure, planned)?;
+    store::pipeline::publish(tx, id, status, failure, planned, sealed)?;
     if let Some(origin) = &planned.origin {
         store::origin::insert(tx, id, origin)?;
     }

@@ -5,7 +5,8 @@
 //! is told by [`super::follow`].
 
 use rave_ci_lang::{
-    Bridge, Diagnostic, JobPlan, Trigger, TriggerStrategy, TriggerTarget, Variable,
+    Bridge, Diagnostic, InputValue, JobPlan, Trigger, TriggerStrategy, TriggerTarget, Unknown,
+    Variable, expand,
 };
 use rave_core::id::JobId;
 use rave_core::job::{FailureReason, JobEvent};
@@ -136,14 +137,15 @@ impl Ci {
     }
 
     async fn load_waiting(&self, bridge: JobId) -> Result<Option<Waiting>, CiError> {
+        let key = self.key.clone();
         let loaded = self
             .db
             .read("ci_bridge", move |tx| {
                 let Some(job) = store::job::find_anywhere(tx, bridge)? else {
                     return Ok(None);
                 };
-                let (plan, given) = store::job::load_order(tx, bridge)?;
-                let side = store::pipeline::load_job_side(tx, job.pipeline)?;
+                let (plan, given) = store::job::load_order(tx, &key, bridge)?;
+                let side = store::pipeline::load_job_side(tx, &key, job.pipeline)?;
                 let left = store::dotenv::of_pipeline(tx, job.pipeline)?;
                 Ok::<_, CiError>(Some((job, plan, given, side, left)))
             })
@@ -291,7 +293,7 @@ impl Ci {
         let gone = || CiError::NoPipeline(vec!["Commit not found".to_owned()]);
         let sha = ObjectId::parse(&parent.sha).map_err(|_| gone())?;
         let commit = self.forge.commit(parent.project, &sha).await?;
-        let mut variables = self.forwarded(waiting, trigger).await?;
+        let mut variables = forwarded(waiting, trigger, &self.known(waiting).await?);
         let mut predefined = None;
         if let Some(around) = self.surroundings() {
             // Only the command that made the pipeline knows where the project really is, and what is set there.
@@ -368,9 +370,10 @@ impl Ci {
                 messages,
             }));
         }
+        let known = self.known(waiting).await?;
         let wish = Wish {
-            variables: self.forwarded(waiting, trigger).await?,
-            inputs: trigger.inputs.clone(),
+            variables: forwarded(waiting, trigger, &known),
+            inputs: filled(&trigger.inputs, &known),
             more: upstream_variables(waiting),
             ..Wish::new(ref_name, Source::Pipeline)
         };
@@ -452,12 +455,8 @@ impl Ci {
         })
     }
 
-    /// Returns the variables that go down.
-    async fn forwarded(
-        &self,
-        waiting: &Waiting,
-        trigger: &Trigger,
-    ) -> Result<Vec<Variable>, CiError> {
+    /// Returns the variables that a bridge knows, each filled in.
+    async fn known(&self, waiting: &Waiting) -> Result<Vec<Variable>, CiError> {
         let environment = waiting.plan.environment.as_ref();
         let project_variables = self
             .variables_of_project(
@@ -466,7 +465,7 @@ impl Ci {
                 environment.map(|it| it.name.as_str()),
             )
             .await?;
-        let known = variables::of_job(&JobFacts {
+        Ok(variables::of_job(&JobFacts {
             config: &self.config,
             project_path: waiting.project.path.as_str(),
             pipeline: &waiting.side.pipeline,
@@ -478,15 +477,31 @@ impl Ci {
             dotenv: &waiting.dotenv,
             job_variables: &waiting.given,
             machine: None,
-        });
-        Ok(variables::forwarded(&Forwarded {
-            forward: trigger.forward,
-            known: &known,
-            yaml: &waiting.plan.variables,
-            dotenv: &waiting.dotenv,
-            pipeline: &[&waiting.side.variables[..], &waiting.given[..]].concat(),
         }))
     }
+}
+
+/// Returns the variables that go down.
+fn forwarded(waiting: &Waiting, trigger: &Trigger, known: &[Variable]) -> Vec<Variable> {
+    variables::forwarded(&Forwarded {
+        forward: trigger.forward,
+        known,
+        yaml: &waiting.plan.variables,
+        dotenv: &waiting.dotenv,
+        pipeline: &[&waiting.side.variables[..], &waiting.given[..]].concat(),
+    })
+}
+
+/// Returns the inputs of another pipeline's file, with the variables in texts filled in.
+fn filled(inputs: &[(String, InputValue)], known: &[Variable]) -> Vec<(String, InputValue)> {
+    let filled = |value: &InputValue| match value {
+        InputValue::Text(text) => InputValue::Text(expand(text, known, Unknown::Empty)),
+        other => other.clone(),
+    };
+    let inputs = inputs.iter();
+    inputs
+        .map(|(name, value)| (name.clone(), filled(value)))
+        .collect()
 }
 
 fn verdict_of(pipeline: rave_core::id::PipelineId, errors: &[Diagnostic]) -> Found {

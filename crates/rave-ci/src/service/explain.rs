@@ -150,13 +150,13 @@ impl Ci {
         id: PipelineId,
     ) -> Result<Stored, CiError> {
         let project = access.project().clone();
-        let row = project.id;
+        let (row, key) = (project.id, self.key.clone());
         let (side, config, packed) = self
             .db
             .read("ci_plan_origin", move |tx| {
-                let inputs = store::pipeline::inputs(tx, row, id)?;
+                let inputs = store::pipeline::inputs(tx, &key, row, id)?;
                 let (_, config) = inputs.ok_or(CiError::NotFound("Pipeline"))?;
-                let side = store::pipeline::load_job_side(tx, id)?;
+                let side = store::pipeline::load_job_side(tx, &key, id)?;
                 Ok::<_, CiError>((side, config, store::origin::find(tx, id)?))
             })
             .await?;

@@ -141,10 +141,10 @@ impl Ci {
         other: &Job,
     ) -> Result<bool, CiError> {
         let own: JobId = identity.job;
-        let (plan, _) = self
+        let plan = self
             .db
             .read("ci_foreign_needs", move |tx| {
-                Ok::<_, CiError>(store::job::load_order(tx, own)?)
+                Ok::<_, CiError>(store::job::load_plan(tx, own)?)
             })
             .await?;
         let names = |it: &ForeignNeed| matches!(it, ForeignNeed::Project { job, .. } if *job == other.name || job.contains('$'));

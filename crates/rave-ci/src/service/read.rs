@@ -77,11 +77,12 @@ impl Ci {
         access: &Access<ReadPipelines>,
         pipeline: PipelineId,
     ) -> Result<(Vec<Variable>, Option<String>), CiError> {
-        let project = access.project().id;
+        let (project, key) = (access.project().id, self.key.clone());
         let found = self
             .db
             .read("ci_inputs", move |tx| {
-                Ok::<_, CiError>(store::pipeline::inputs(tx, project, pipeline)?)
+                let inputs = store::pipeline::inputs(tx, &key, project, pipeline)?;
+                Ok::<_, CiError>(inputs)
             })
             .await?;
         found.ok_or(CiError::NotFound("Pipeline"))

@@ -12,8 +12,9 @@ use rave_core::job::When;
 use rave_core::port::{Page, Slice};
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, corrupt, count, json, label, limits, state_of, to_json};
+use super::{Conditions, corrupt, count, given, json, label, limits, state_of, to_json};
 use crate::model::Job;
+use crate::vault::SealingKey;
 
 pub(crate) use change::{Change, Stored, put_released, put_state};
 pub(crate) use graph::{Located, Place, find_located, load_at, load_graph, needing, waiting};
@@ -172,19 +173,16 @@ pub(crate) fn list(
     Ok(Page { items, total })
 }
 
-/// Sets what a person gives a manual job, and who the person is.
+/// Sets what a person gives a manual job, sealed, and who the person is.
 pub(crate) fn put_player(
     tx: &mut Tx<'_>,
     job: JobId,
     user: Option<UserId>,
-    variables: &[Variable],
+    sealed: &str,
 ) -> Result<(), Error> {
     let sql = "UPDATE ci_job SET user_id = COALESCE($2, user_id), variables = $3 WHERE id = $1";
-    tx.execute(
-        sql,
-        params![job.0, user.map(|it| it.0), to_json(variables)?],
-    )
-    .map(drop)
+    tx.execute(sql, params![job.0, user.map(|it| it.0), sealed])
+        .map(drop)
 }
 
 /// Sets what a job is to do, before it is handed out.
@@ -202,10 +200,16 @@ pub(crate) fn load_plan(tx: &mut Tx<'_>, job: JobId) -> Result<JobPlan, Error> {
 }
 
 /// Returns what the file says of a job, and the variables that it was given by whoever started it.
-pub(crate) fn load_order(tx: &mut Tx<'_>, job: JobId) -> Result<(JobPlan, Vec<Variable>), Error> {
-    let sql = "SELECT plan, variables FROM ci_job WHERE id = $1";
+pub(crate) fn load_order(
+    tx: &mut Tx<'_>,
+    key: &SealingKey,
+    job: JobId,
+) -> Result<(JobPlan, Vec<Variable>), Error> {
+    let sql = "SELECT plan, variables, pipeline_id FROM ci_job WHERE id = $1";
     let row = tx.query_one(sql, params![job.0])?;
-    Ok((json(&row, "plan")?, json(&row, "variables")?))
+    let pipeline = PipelineId(row.int("pipeline_id")?);
+    let variables = given::open(key, pipeline, &row, "variables")?;
+    Ok((json(&row, "plan")?, variables))
 }
 
 /// Returns the newest successful job of a name in a pipeline.

@@ -4,6 +4,7 @@ pub(crate) mod artifact;
 pub(crate) mod chore;
 pub(crate) mod dotenv;
 pub(crate) mod downstream;
+pub(crate) mod given;
 pub(crate) mod job;
 pub(crate) mod origin;
 pub(crate) mod pipeline;

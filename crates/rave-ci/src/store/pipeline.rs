@@ -8,11 +8,12 @@ use rave_core::port::{Page, PipelineBadge, Slice};
 use rave_core::trace::TraceContext;
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, count, json, label, limits, progress, to_json};
+use super::{Conditions, count, given, json, label, limits, progress, to_json};
 use crate::model::{
     OnJobFailure, OnNewCommit, Pipeline, PipelineFailure, PipelineFilter, PipelineOrder, Source,
     Upstream,
 };
+use crate::vault::SealingKey;
 
 const COLUMNS: &str = "id, iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id, name,
     failure_reason, errors, notices, stages, traceparent, created_at, updated_at, started_at, finished_at,
@@ -120,6 +121,13 @@ pub(crate) struct Planned {
     pub(crate) origin: Option<Vec<u8>>,
 }
 
+/// The variables of a [`Planned`] as they are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) predefined: String,
+    pub(crate) variables: String,
+}
+
 /// Lets everyone see the pipeline, as it was planned.
 pub(crate) fn publish(
     tx: &mut Tx<'_>,
@@ -127,6 +135,7 @@ pub(crate) fn publish(
     status: Status,
     failure: Option<PipelineFailure>,
     planned: &Planned,
+    sealed: &Sealed,
 ) -> Result<(), Error> {
     let sql = "UPDATE ci_pipeline SET ready = 1, status = $2, failure_reason = $3, name = $4, stages = $5, errors = $6,
                    notices = $7, config = $8, predefined = $9, variables = $10, updated_at = $11, finished_at = $12,
@@ -142,8 +151,8 @@ pub(crate) fn publish(
         to_json(&planned.errors)?,
         to_json(&planned.notices)?,
         planned.config.clone(),
-        to_json(&planned.predefined)?,
-        to_json(&planned.variables)?,
+        &sealed.predefined,
+        &sealed.variables,
         now,
         status.is_finished().then_some(now),
         planned.on_new_commit.map(OnNewCommit::label),
@@ -411,6 +420,7 @@ pub(crate) type Inputs = (Vec<Variable>, Option<String>);
 /// Returns what a pipeline was made from.
 pub(crate) fn inputs(
     tx: &mut Tx<'_>,
+    key: &SealingKey,
     project: ProjectId,
     id: PipelineId,
 ) -> Result<Option<Inputs>, Error> {
@@ -419,7 +429,8 @@ pub(crate) fn inputs(
     let Some(row) = tx.query_opt(sql, params![id.0, project.0])? else {
         return Ok(None);
     };
-    Ok(Some((json(&row, "variables")?, row.opt_text("config")?)))
+    let variables = given::open(key, id, &row, "variables")?;
+    Ok(Some((variables, row.opt_text("config")?)))
 }
 
 /// What a job is told of its pipeline.
@@ -430,13 +441,17 @@ pub(crate) struct JobSide {
 }
 
 /// Returns what a job is told of its pipeline.
-pub(crate) fn load_job_side(tx: &mut Tx<'_>, id: PipelineId) -> Result<JobSide, Error> {
+pub(crate) fn load_job_side(
+    tx: &mut Tx<'_>,
+    key: &SealingKey,
+    id: PipelineId,
+) -> Result<JobSide, Error> {
     let sql = format!("SELECT {COLUMNS}, predefined, variables FROM ci_pipeline WHERE id = $1");
     let row = tx.query_one(&sql, params![id.0])?;
     Ok(JobSide {
         pipeline: of_row(&row)?,
-        predefined: json(&row, "predefined")?,
-        variables: json(&row, "variables")?,
+        predefined: given::open(key, id, &row, "predefined")?,
+        variables: given::open(key, id, &row, "variables")?,
     })
 }
 

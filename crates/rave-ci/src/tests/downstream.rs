@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rave_store::Worker as _;
+use rave_core::time::{Clock as _, Timestamp};
+use rave_store::{Worker as _, params};
 use serde_json::{Value, json};
 
 use super::{Place, World, on_both_engines};
@@ -24,6 +25,8 @@ on_both_engines!(
     a_bridge_makes_one_pipeline_however_often_it_is_tried,
     a_pipeline_of_another_project,
     rights_and_limits_of_other_projects,
+    a_commit_and_a_family_trigger_only_so_many,
+    inputs_take_variables,
     a_bridge_follows_another_project,
     variables_go_down,
 );
@@ -389,6 +392,78 @@ async fn rights_and_limits_of_other_projects(place: Place) {
     let pipelines = families.split(" / ").count();
     assert_eq!(pipelines, 6, "{families}");
     assert!(families.ends_with("6 failed back:failed"), "{families}");
+}
+
+/// Adds pipelines that the first one triggered, at an instant.
+async fn triggered(world: &World, count: i64, at: Timestamp) {
+    let added = world.ci.db.write("test_triggered", move |tx| {
+        let sql = "WITH RECURSIVE series (n) AS (
+                       SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM series WHERE n < $1)
+                   INSERT INTO ci_pipeline (iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id,
+                       ready, created_at, updated_at, upstream_id)
+                   SELECT iid + n * 1000, 2, ref, 0, 0, sha, sha, 'pipeline', 'success', user_id, 1,
+                       CAST($2 AS BIGINT), CAST($2 AS BIGINT), 1
+                   FROM ci_pipeline, series WHERE ci_pipeline.id = 1";
+        tx.execute(sql, params![count, at])
+    });
+    let added: Result<u64, rave_store::Error> = added.await;
+    assert_eq!(added.unwrap(), u64::try_from(count).unwrap());
+}
+
+/// Takes away what [`triggered`] added.
+async fn forget_triggered(world: &World) {
+    let gone = world.ci.db.write("test_forget", |tx| {
+        tx.execute("DELETE FROM ci_pipeline WHERE project_id = 2", &[])
+    });
+    let gone: Result<u64, rave_store::Error> = gone.await;
+    gone.unwrap();
+}
+
+async fn a_commit_and_a_family_trigger_only_so_many(place: Place) {
+    let world = World::new(place, &child("")).await;
+    world.put_file("child.yml", CHILD);
+    world.push(&[]).await;
+    triggered(&world, 350, world.clock.now()).await;
+    world.settle().await;
+    assert_eq!(
+        world.statuses().await,
+        "call:failed(reached_downstream_pipeline_trigger_rate_limit) after:skipped"
+    );
+    let retry = async |job: i64| {
+        let path = format!("/projects/1/jobs/{job}/retry");
+        let retried = world.api("developer", "POST", &path, Value::Null).await;
+        assert_eq!(retried.status, 201);
+        world.settle().await;
+        retried.json()["id"].as_i64().unwrap()
+    };
+    // A minute later there is room again, for one more: the first of a family counts as well.
+    world.clock.advance(60_001);
+    forget_triggered(&world).await;
+    triggered(&world, 998, Timestamp(0)).await;
+    let again = retry(1).await;
+    let statuses = world.statuses().await;
+    assert!(statuses.contains("call:success"), "{statuses}");
+    retry(again).await;
+    let statuses = world.statuses().await;
+    assert!(
+        statuses.contains("call:failed(reached_max_pipeline_hierarchy_size)"),
+        "{statuses}"
+    );
+}
+
+async fn inputs_take_variables(place: Place) {
+    let file = "variables: {LEVEL: high}\ncall:\n  trigger:\n    project: team/lib\n    inputs: {kind: \"$LEVEL-$NOBODY\"}\n";
+    let world = World::new(place, file).await;
+    world.put_file(
+        "2/.gitlab-ci.yml",
+        "spec: {inputs: {kind: {}}}\n---\n\"unit-$[[ inputs.kind ]]\":\n  script: [x]\n",
+    );
+    world.push(&[]).await;
+    world.settle().await;
+    assert_eq!(
+        world.families().await,
+        "1 success call:success / 2 pending unit-high-:pending"
+    );
 }
 
 async fn a_bridge_follows_another_project(place: Place) {

@@ -1,5 +1,6 @@
 //! Variables of projects, groups and the instance: kept, told, and given to those jobs that they are for.
 
+use rave_core::event::{Event, EventKind, NewEvent};
 use serde_json::{Value, json};
 
 use super::{Place, World, on_both_engines};
@@ -20,6 +21,8 @@ on_both_engines!(
     jobs_get_the_variables_that_are_for_them,
     others_may_not,
     values_are_sealed_in_the_database,
+    what_pipelines_are_given_is_sealed_in_the_database,
+    a_deleted_group_leaves_no_variables,
 );
 
 const PROJECT: &str = "/projects/1/variables";
@@ -304,4 +307,67 @@ async fn values_are_sealed_in_the_database(place: Place) {
         .await;
     let stored = stored.unwrap();
     assert!(!stored.windows(6).any(|it| it == b"hunter"));
+}
+
+async fn what_pipelines_are_given_is_sealed_in_the_database(place: Place) {
+    let world = World::new(place, "play:\n  when: manual\n  script: [x]\n").await;
+    world.push(&["ci.variable=GIVEN=hunter-given"]).await;
+    let body =
+        json!({ "job_variables_attributes": [{ "key": "PLAYED", "value": "hunter-played" }] });
+    let played = world
+        .api("developer", "POST", "/projects/1/jobs/1/play", body)
+        .await;
+    assert!(played.status.is_success(), "{played:?}");
+    let stored = world.ci.db.read("test_sealed", |tx| {
+        let pipeline = tx.query_one("SELECT predefined, variables FROM ci_pipeline", &[])?;
+        let job = tx.query_one("SELECT variables FROM ci_job", &[])?;
+        let columns = [
+            pipeline.text("predefined")?,
+            pipeline.text("variables")?,
+            job.text("variables")?,
+        ];
+        Ok(columns.join(" "))
+    });
+    let stored: Result<String, rave_store::Error> = stored.await;
+    let stored = stored.unwrap();
+    assert!(
+        !stored.contains("hunter") && !stored.contains("CI_"),
+        "{stored}"
+    );
+    let runner = world.runner(json!({})).await;
+    let job = world.take(&runner).await;
+    let given = |key: &str| {
+        let mut all = job["variables"].as_array().unwrap().iter();
+        all.find(|it| it["key"] == key)
+            .map(|it| it["value"].clone())
+    };
+    assert_eq!(
+        (given("GIVEN"), given("PLAYED")),
+        (Some(json!("hunter-given")), Some(json!("hunter-played")))
+    );
+    // What an older program stored as it was is read as before.
+    let plain = world.ci.db.write("test_plain", |tx| {
+        let sql = "UPDATE ci_pipeline SET variables = '[{\"key\":\"OLD\",\"value\":\"1\"}]'";
+        tx.execute(sql, &[])
+    });
+    let plain: Result<u64, rave_store::Error> = plain.await;
+    plain.unwrap();
+    let shown = world.get("/projects/1/pipelines/1/variables").await.json();
+    assert_eq!(shown[0]["key"], "OLD", "{shown}");
+}
+
+async fn a_deleted_group_leaves_no_variables(place: Place) {
+    let world = World::new(place, "a: {script: [x]}\n").await;
+    let body = json!({ "key": "A", "value": "1" });
+    set(&world, "/groups/7/variables", body).await;
+    let event = NewEvent::new(EventKind::GroupDeleted, "group/7").payload(json!({ "id": 7 }));
+    let event = world.ci.db.write("test_group", move |tx| tx.append(event));
+    let event: Result<Event, rave_store::Error> = event.await;
+    world.handle(&event.unwrap()).await.unwrap();
+    let left = world.ci.db.read("test_left", |tx| {
+        let sql = "SELECT COUNT(*) AS rows_left FROM ci_variable";
+        tx.query_one(sql, &[])?.int("rows_left")
+    });
+    let left: Result<i64, rave_store::Error> = left.await;
+    assert_eq!(left.unwrap(), 0);
 }

@@ -7,7 +7,8 @@ use rave_store::{Error, Row, Tx, params};
 
 use super::{COLUMNS, of_row};
 use crate::model::Job;
-use crate::store::json;
+use crate::store::{given, json};
+use crate::vault::SealingKey;
 
 /// A job that waits for a runner.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ pub(crate) struct Taken {
 /// Gives a waiting job to a runner, unless it changed since version `seen`.
 pub(crate) fn assign(
     tx: &mut Tx<'_>,
+    key: &SealingKey,
     job: JobId,
     seen: i64,
     to: &Assignment,
@@ -91,9 +93,10 @@ pub(crate) fn assign(
     let Some(row) = tx.query_opt(&sql, params)? else {
         return Ok(None);
     };
+    let job = of_row(&row)?;
     Ok(Some(Taken {
-        job: of_row(&row)?,
         plan: json(&row, "plan")?,
-        variables: json(&row, "variables")?,
+        variables: given::open(key, job.pipeline, &row, "variables")?,
+        job,
     }))
 }
