@@ -1,5 +1,7 @@
 //! `artifacts`: what a job leaves behind.
 
+use std::fmt::Display;
+
 use super::check::{
     blank, boolean, expiry, listed, one_of, required_text, string_or_strings, text, unknown_keys,
 };
@@ -49,7 +51,7 @@ const REPORTS: [&str; 26] = [
     "lsif",
 ];
 
-pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Artifacts> {
+pub(super) fn artifacts(node: &Node, at: &dyn Display, report: &mut Report) -> Option<Artifacts> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return None;
@@ -59,14 +61,14 @@ pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Ar
         one_of(
             it,
             &UPLOAD_WHEN,
-            &format!("{at} when"),
+            &format_args!("{at} when"),
             "should be one of: on_success, on_failure, always",
             report,
         )
     });
     let expire_in = map
         .given("expire_in")
-        .and_then(|it| expiry(it, &format!("{at} expire in"), report));
+        .and_then(|it| expiry(it, &format_args!("{at} expire in"), report));
     let paths = listed(map, "paths", at, report);
     let expose_as = map
         .given("expose_as")
@@ -82,13 +84,13 @@ pub(super) fn artifacts(node: &Node, at: &str, report: &mut Report) -> Option<Ar
         access: access(map, at, report),
         reports: map
             .given("reports")
-            .map(|it| reports(it, &format!("{at}:reports"), report))
+            .map(|it| reports(it, &format_args!("{at}:reports"), report))
             .unwrap_or_default(),
     })
 }
 
 /// Reads the name under which merge requests show the artifacts, which must then be named one by one.
-fn expose_as(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+fn expose_as(node: &Node, map: &Mapping, at: &dyn Display, report: &mut Report) -> Option<String> {
     const MAX_LENGTH: usize = 100;
     let paths = map.get("paths");
     if paths.is_none_or(blank) {
@@ -119,7 +121,7 @@ fn expose_as(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Optio
     Some(name)
 }
 
-fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
+fn access(map: &Mapping, at: &dyn Display, report: &mut Report) -> ArtifactAccess {
     const WORDS: [(&str, ArtifactAccess); 4] = [
         ("none", ArtifactAccess::None),
         ("developer", ArtifactAccess::Developer),
@@ -136,16 +138,17 @@ fn access(map: &Mapping, at: &str, report: &mut Report) -> ArtifactAccess {
         }
         (None, Some(node)) => {
             let problem = "should be one of: none, developer, maintainer, all";
-            one_of(node, &WORDS, &format!("{at} access"), problem, report).unwrap_or_default()
+            one_of(node, &WORDS, &format_args!("{at} access"), problem, report).unwrap_or_default()
         }
         (Some(false), None) => ArtifactAccess::Developer,
         _ => ArtifactAccess::All,
     }
 }
 
-fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
+fn reports(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<ArtifactReport> {
     let Some(map) = node.as_mapping() else {
-        let parent = at.strip_suffix(":reports").unwrap_or(at);
+        let at = at.to_string();
+        let parent = at.strip_suffix(":reports").unwrap_or(&at);
         report.entry_error(node.span, format!("{parent} reports should be a hash"));
         return Vec::new();
     };
@@ -154,12 +157,16 @@ fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
     let mut reports = Vec::new();
     for (key, value) in map.iter().filter(|it| !it.1.is_null()) {
         if key.text == "coverage_report" {
-            reports.extend(coverage(value, &format!("{at}:coverage_report"), report));
+            reports.extend(coverage(
+                value,
+                &format_args!("{at}:coverage_report"),
+                report,
+            ));
             continue;
         }
         match string_or_strings(value) {
             Some(paths) => reports.push(ArtifactReport {
-                kind: key.text.clone(),
+                kind: key.text.to_string(),
                 paths,
             }),
             None => {
@@ -174,7 +181,7 @@ fn reports(node: &Node, at: &str, report: &mut Report) -> Vec<ArtifactReport> {
     reports
 }
 
-fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<ArtifactReport> {
+fn coverage(node: &Node, at: &dyn Display, report: &mut Report) -> Option<ArtifactReport> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return None;

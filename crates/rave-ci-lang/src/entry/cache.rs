@@ -1,6 +1,8 @@
 //! `cache`: one map or up to four.
 
-use super::check::{blank, boolean_config, one_of, string_list, unknown_keys};
+use std::fmt::Display;
+
+use super::check::{Keyword, blank, boolean_config, one_of, string_list, unknown_keys};
 use super::job::UPLOAD_WHEN;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Value};
@@ -20,14 +22,8 @@ const MAX_FALLBACK_KEYS: usize = 5;
 const MAX_KEY_FILES: usize = 2;
 
 /// Reads `cache`. `parent` is where the keyword stands, such as `jobs:NAME`.
-pub(super) fn caches(node: &Node, parent: &str, report: &mut Report) -> Vec<Cache> {
-    let at = |key: &str| {
-        if parent.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{parent}:{key}")
-        }
-    };
+pub(super) fn caches(node: &Node, parent: Option<&dyn Display>, report: &mut Report) -> Vec<Cache> {
+    let at = |key| Keyword { parent, key };
     let items = match &node.value {
         Value::Mapping(_) => vec![node],
         Value::Sequence(_) => super::check::flattened(node).unwrap_or_default(),
@@ -55,7 +51,7 @@ pub(super) fn caches(node: &Node, parent: &str, report: &mut Report) -> Vec<Cach
         .collect()
 }
 
-fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cache> {
+fn cache(node: &Node, index: usize, at: &dyn Display, report: &mut Report) -> Option<Cache> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return None;
@@ -66,7 +62,7 @@ fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cac
         one_of(
             it,
             &UPLOAD_WHEN,
-            &format!("{at} when"),
+            &format_args!("{at} when"),
             "should be one of: on_success, on_failure, always",
             report,
         )
@@ -87,7 +83,7 @@ fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cac
     Some(Cache {
         key: map
             .given("key")
-            .and_then(|it| key(it, index, &format!("{at}:key"), report))
+            .and_then(|it| key(it, index, &format_args!("{at}:key"), report))
             .unwrap_or_else(default_key),
         paths: paths
             .map(|it| string_list(it, &problem, report))
@@ -100,9 +96,9 @@ fn cache(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cac
     })
 }
 
-fn flag(map: &Mapping, key: &str, at: &str, report: &mut Report) -> bool {
+fn flag(map: &Mapping, key: &str, at: &dyn Display, report: &mut Report) -> bool {
     map.given(key)
-        .and_then(|it| boolean_config(it, &format!("{at}:{key}"), report))
+        .and_then(|it| boolean_config(it, &format_args!("{at}:{key}"), report))
         .unwrap_or(false)
 }
 
@@ -111,7 +107,7 @@ fn default_key() -> CacheKey {
 }
 
 /// GitLab looks for the words anywhere in the text, so that a variable with one of them in its name passes.
-fn policy(map: &Mapping, at: &str, report: &mut Report) -> String {
+fn policy(map: &Mapping, at: &dyn Display, report: &mut Report) -> String {
     const DEFAULT: &str = "pull-push";
     let Some(node) = map.given("policy").filter(|it| !blank(it)) else {
         return DEFAULT.to_owned();
@@ -133,9 +129,9 @@ fn policy(map: &Mapping, at: &str, report: &mut Report) -> String {
         })
 }
 
-fn key(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<CacheKey> {
+fn key(node: &Node, index: usize, at: &dyn Display, report: &mut Report) -> Option<CacheKey> {
     match &node.value {
-        Value::Text(_) => key_text(node, &format!("{at} config"), report)
+        Value::Text(_) => key_text(node, &format_args!("{at} config"), report)
             .filter(|it| !it.is_empty())
             .map(CacheKey::Text),
         Value::Mapping(map) => key_of_files(node, map, index, at, report),
@@ -150,7 +146,7 @@ fn key(node: &Node, index: usize, at: &str, report: &mut Report) -> Option<Cache
 }
 
 /// Reads a text that becomes part of a path.
-fn key_text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
+fn key_text(node: &Node, what: &dyn Display, report: &mut Report) -> Option<String> {
     let problem = match node.as_text() {
         None => "should be a string or symbol",
         Some(text) if text.contains('/') || text.to_lowercase().contains("%2f") => {
@@ -163,7 +159,7 @@ fn key_text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
     None
 }
 
-fn key_files(node: &Node, what: &str, report: &mut Report) -> Vec<String> {
+fn key_files(node: &Node, what: &dyn Display, report: &mut Report) -> Vec<String> {
     if node.is_null() {
         return Vec::new();
     }
@@ -185,7 +181,7 @@ fn key_of_files(
     node: &Node,
     map: &Mapping,
     index: usize,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<CacheKey> {
     unknown_keys(map, at, &["files", "files_commits", "prefix"], report);
@@ -199,10 +195,10 @@ fn key_of_files(
             return None;
         }
     };
-    let files = key_files(list, &format!("{at}:{name} config"), report);
+    let files = key_files(list, &format_args!("{at}:{name} config"), report);
     let prefix = map
         .given("prefix")
-        .and_then(|it| key_text(it, &format!("{at}:prefix config"), report));
+        .and_then(|it| key_text(it, &format_args!("{at}:prefix config"), report));
     let stem = |it: &String| {
         it.rsplit('/')
             .next()

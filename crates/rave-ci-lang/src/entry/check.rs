@@ -1,5 +1,6 @@
 //! Questions that many keywords ask of their nodes. Each reports what it refuses, in GitLab's words.
 
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use super::ruby::printed;
@@ -10,8 +11,25 @@ use crate::{Expiry, parse_duration};
 /// Nested lists of scripts and rules go this deep.
 const MAX_NESTING: usize = 10;
 
+/// A keyword with where it stands, for messages. Keywords of the root stand nowhere.
+///
+/// Such places are given as something that can be displayed, because hardly any of them ever is.
+pub(crate) struct Keyword<'a> {
+    pub(crate) parent: Option<&'a dyn Display>,
+    pub(crate) key: &'a str,
+}
+
+impl Display for Keyword<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parent {
+            Some(parent) => write!(f, "{parent}:{}", self.key),
+            None => f.write_str(self.key),
+        }
+    }
+}
+
 /// Reports keys that `known` does not list.
-pub(crate) fn unknown_keys(map: &Mapping, at: &str, known: &[&str], report: &mut Report) {
+pub(crate) fn unknown_keys(map: &Mapping, at: &dyn Display, known: &[&str], report: &mut Report) {
     let unknown: Vec<_> = map
         .iter()
         .map(|it| &it.0)
@@ -55,26 +73,35 @@ pub(crate) fn string_or_strings(node: &Node) -> Option<Vec<String>> {
 }
 
 /// Reads a list of strings, or reports `problem`.
-pub(crate) fn string_list(node: &Node, problem: &str, report: &mut Report) -> Vec<String> {
+pub(crate) fn string_list(node: &Node, problem: &dyn Display, report: &mut Report) -> Vec<String> {
     strings(node).unwrap_or_else(|| {
-        report.entry_error(node.span, problem);
+        report.entry_error(node.span, problem.to_string());
         Vec::new()
     })
 }
 
 /// Reads the list of strings under a key, or reports it as `{at} {attribute} should be an array of strings`.
-pub(crate) fn listed(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Vec<String> {
-    let problem = format!(
-        "{at} {} should be an array of strings",
-        key.replace('_', " ")
-    );
-    map.given(key)
-        .map(|it| string_list(it, &problem, report))
-        .unwrap_or_default()
+pub(crate) fn listed(
+    map: &Mapping,
+    key: &str,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Vec<String> {
+    let Some(node) = map.given(key) else {
+        return Vec::new();
+    };
+    let name = key.replace('_', " ");
+    let problem = format_args!("{at} {name} should be an array of strings");
+    string_list(node, &problem, report)
 }
 
 /// Reads the string under a key.
-pub(crate) fn text(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Option<String> {
+pub(crate) fn text(
+    map: &Mapping,
+    key: &str,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<String> {
     let node = map.given(key)?;
     if node.as_text().is_none() {
         report.entry_error(
@@ -90,7 +117,7 @@ pub(crate) fn required_text(
     parent: &Node,
     map: &Mapping,
     key: &str,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<String> {
     let node = map.get(key);
@@ -108,7 +135,12 @@ pub(crate) fn required_text(
 }
 
 /// Reads the boolean under a key, as an attribute of what is at `at`.
-pub(crate) fn boolean(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Option<bool> {
+pub(crate) fn boolean(
+    map: &Mapping,
+    key: &str,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<bool> {
     let node = map.given(key)?;
     if node.as_bool().is_none() {
         report.entry_error(
@@ -120,7 +152,7 @@ pub(crate) fn boolean(map: &Mapping, key: &str, at: &str, report: &mut Report) -
 }
 
 /// Reads a keyword that is a boolean.
-pub(crate) fn boolean_config(node: &Node, at: &str, report: &mut Report) -> Option<bool> {
+pub(crate) fn boolean_config(node: &Node, at: &dyn Display, report: &mut Report) -> Option<bool> {
     if node.as_bool().is_none() {
         report.entry_error(node.span, format!("{at} config should be a boolean value"));
     }
@@ -131,7 +163,7 @@ pub(crate) fn boolean_config(node: &Node, at: &str, report: &mut Report) -> Opti
 pub(crate) fn one_of<T: Copy>(
     node: &Node,
     words: &[(&str, T)],
-    what: &str,
+    what: &dyn Display,
     problem: &str,
     report: &mut Report,
 ) -> Option<T> {
@@ -151,7 +183,7 @@ pub(crate) fn one_of<T: Copy>(
 pub(crate) fn known_value<T: Copy>(
     node: &Node,
     words: &[(&str, T)],
-    what: &str,
+    what: &dyn Display,
     report: &mut Report,
 ) -> Option<T> {
     let shown = printed(node);
@@ -168,7 +200,7 @@ pub(crate) fn known_value<T: Copy>(
 pub(crate) fn duration(
     node: &Node,
     limit: Duration,
-    problem: &str,
+    problem: &dyn Display,
     report: &mut Report,
 ) -> Option<u64> {
     let Some(duration) = node
@@ -193,7 +225,7 @@ pub(crate) fn duration(
 }
 
 /// Reads a duration without limit, or `never`.
-pub(crate) fn expiry(node: &Node, problem: &str, report: &mut Report) -> Option<Expiry> {
+pub(crate) fn expiry(node: &Node, problem: &dyn Display, report: &mut Report) -> Option<Expiry> {
     const NO_LIMIT: Duration = Duration::from_secs(1000 * 365 * 86_400);
     let never = node
         .as_text()
@@ -221,7 +253,7 @@ pub(crate) fn flattened(node: &Node) -> Option<Vec<&Node>> {
 }
 
 /// Reads the lines of a script: a string, or a nested list of strings.
-pub(crate) fn script(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+pub(crate) fn script(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<String> {
     if let Some(text) = node.as_text() {
         return vec![text.to_owned()];
     }

@@ -1,5 +1,6 @@
 //! The conditions of one rule: `if`, `changes`, `exists`. All that are given must hold.
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use super::check::{string_list, text, unknown_keys};
@@ -37,17 +38,17 @@ struct Exists {
 }
 
 impl Clauses {
-    pub(crate) fn read(rule: &Mapping, at: &str, report: &mut Report) -> Self {
+    pub(crate) fn read(rule: &Mapping, at: &dyn Display, report: &mut Report) -> Self {
         Self {
             condition: rule
                 .given("if")
-                .and_then(|it| condition(it, &format!("{at} if"), report)),
+                .and_then(|it| condition(it, &format_args!("{at} if"), report)),
             changes: rule
                 .given("changes")
-                .map(|it| changes(it, &format!("{at}:changes"), report)),
+                .map(|it| changes(it, &format_args!("{at}:changes"), report)),
             exists: rule
                 .given("exists")
-                .map(|it| exists(it, &format!("{at}:exists"), report)),
+                .map(|it| exists(it, &format_args!("{at}:exists"), report)),
         }
     }
 
@@ -177,7 +178,11 @@ fn masked(text: &str, facts: &Facts<'_>) -> String {
 }
 
 /// Reads an expression.
-pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Rc<Expression>> {
+pub(crate) fn condition(
+    node: &Node,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<Rc<Expression>> {
     let parsed = node.as_text().map(|it| report.patterns.expression(it));
     if let Some(Ok(expression)) = parsed {
         return Some(expression);
@@ -200,7 +205,7 @@ pub(crate) fn condition(node: &Node, at: &str, report: &mut Report) -> Option<Rc
     None
 }
 
-fn changes(node: &Node, at: &str, report: &mut Report) -> Changes {
+fn changes(node: &Node, at: &dyn Display, report: &mut Report) -> Changes {
     let all = |wanted| Changes {
         wanted,
         compare_to: None,
@@ -210,7 +215,7 @@ fn changes(node: &Node, at: &str, report: &mut Report) -> Changes {
             report.entry_error(node.span, format!("{at} should be an array or a hash"));
         }
         return all(match node.as_sequence() {
-            Some(_) => patterns(node, &format!("{at} config"), report),
+            Some(_) => patterns(node, &format_args!("{at} config"), report),
             None => Wanted::Globs(Vec::new()),
         });
     };
@@ -228,15 +233,15 @@ fn changes(node: &Node, at: &str, report: &mut Report) -> Changes {
     }
 }
 
-fn exists(node: &Node, at: &str, report: &mut Report) -> Exists {
+fn exists(node: &Node, at: &dyn Display, report: &mut Report) -> Exists {
     let here = |wanted| Exists {
         wanted,
         project: None,
         reference: None,
     };
     let map = match &node.value {
-        Value::Text(path) => return here(Wanted::Globs(vec![path.clone()])),
-        Value::Sequence(_) => return here(patterns(node, &format!("{at} config"), report)),
+        Value::Text(path) => return here(Wanted::Globs(vec![path.to_string()])),
+        Value::Sequence(_) => return here(patterns(node, &format_args!("{at} config"), report)),
         Value::Mapping(map) if map.is_empty() => return here(Wanted::Globs(Vec::new())),
         Value::Mapping(map) => map,
         Value::Bool(false) => return here(Wanted::Globs(vec!["false".to_owned()])),
@@ -264,7 +269,7 @@ fn exists(node: &Node, at: &str, report: &mut Report) -> Exists {
 }
 
 /// Reads `paths` or `regexp`, one of which must be there.
-fn wanted(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Wanted {
+fn wanted(node: &Node, map: &Mapping, at: &dyn Display, report: &mut Report) -> Wanted {
     if let (Some(regexp), None) = (map.given("regexp"), map.get("paths")) {
         let body = regexp.as_text().filter(|it| it.len() <= MAX_REGEXP);
         let valid = body.filter(|it| report.patterns.find(&format!("/{it}/")).is_some());
@@ -278,7 +283,7 @@ fn wanted(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Wanted {
     }
     match map.get("paths") {
         Some(paths) if paths.is_null() => Wanted::Globs(Vec::new()),
-        Some(paths) => patterns(paths, &format!("{at} paths"), report),
+        Some(paths) => patterns(paths, &format_args!("{at} paths"), report),
         None => {
             report.entry_error(
                 node.span,
@@ -289,10 +294,10 @@ fn wanted(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Wanted {
     }
 }
 
-fn patterns(node: &Node, what: &str, report: &mut Report) -> Wanted {
+fn patterns(node: &Node, what: &dyn Display, report: &mut Report) -> Wanted {
     let patterns = string_list(
         node,
-        &format!("{what} should be an array of strings"),
+        &format_args!("{what} should be an array of strings"),
         report,
     );
     if patterns.len() > MAX_PATTERNS {

@@ -1,9 +1,10 @@
 //! The keywords that jobs share with `default` and, in the older style, with the root.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::cache::caches;
-use super::check::{boolean_config, duration, script, string_list, unknown_keys};
+use super::check::{Keyword, boolean_config, duration, script, string_list, unknown_keys};
 use super::credentials::id_tokens;
 use super::image::{image, services};
 use super::retry::retry;
@@ -46,19 +47,13 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Reads the keywords of a job, of `default` or of the root, which is at `""`.
-    pub(super) fn read(map: &Mapping, parent: &str, report: &mut Report) -> Self {
-        let at = |key: &str| {
-            if parent.is_empty() {
-                key.to_owned()
-            } else {
-                format!("{parent}:{key}")
-            }
-        };
+    /// Reads the keywords of a job, of `default` or of the root, which is nowhere.
+    pub(super) fn read(map: &Mapping, parent: Option<&dyn Display>, report: &mut Report) -> Self {
+        let at = |key| Keyword { parent, key };
         if let Some(node) = map.given("identity") {
             report.unsupported(node.span, "identity", "the job gets no identity");
         }
-        let mut lines = |key: &str| map.given(key).map(|it| script(it, &at(key), report));
+        let mut lines = |key| map.given(key).map(|it| script(it, &at(key), report));
         let (before_script, after_script) = (lines("before_script"), lines("after_script"));
         Self {
             before_script,
@@ -82,9 +77,9 @@ impl Common {
             id_tokens: map
                 .given("id_tokens")
                 .map(|it| id_tokens(it, &at("id_tokens"), report)),
-            timeout_secs: map
-                .given("timeout")
-                .and_then(|it| duration(it, MONTH, &format!("{} config", at("timeout")), report)),
+            timeout_secs: map.given("timeout").and_then(|it| {
+                duration(it, MONTH, &format_args!("{} config", at("timeout")), report)
+            }),
         }
     }
 
@@ -138,7 +133,7 @@ impl Common {
     }
 }
 
-fn hooks(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn hooks(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<String> {
     let key = "pre_get_sources_script";
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
@@ -146,14 +141,14 @@ fn hooks(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
     };
     unknown_keys(map, at, &[key], report);
     map.given(key)
-        .map(|it| script(it, &format!("{at}:{key}"), report))
+        .map(|it| script(it, &format_args!("{at}:{key}"), report))
         .unwrap_or_default()
 }
 
-fn tags(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn tags(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<String> {
     let tags = string_list(
         node,
-        &format!("{at} config should be an array of strings"),
+        &format_args!("{at} config should be an array of strings"),
         report,
     );
     if tags.len() >= TAGS_LIMIT {

@@ -1,5 +1,7 @@
 //! `id_tokens` and `secrets`: variables whose values the server or another one makes.
 
+use std::fmt::Display;
+
 use serde_json::{Value as Json, json};
 
 use super::check::{boolean, required_text, string_or_strings, text, unknown_keys};
@@ -8,7 +10,7 @@ use crate::yaml::{Mapping, Node, Value};
 use crate::{IdToken, SecretSource};
 
 /// Reads `id_tokens`. Audiences are not expanded.
-pub(super) fn id_tokens(node: &Node, at: &str, report: &mut Report) -> Vec<IdToken> {
+pub(super) fn id_tokens(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<IdToken> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return Vec::new();
@@ -35,7 +37,7 @@ pub(super) fn id_tokens(node: &Node, at: &str, report: &mut Report) -> Vec<IdTok
                 return None;
             };
             Some(IdToken {
-                name: key.text.clone(),
+                name: key.text.to_string(),
                 audience,
             })
         })
@@ -64,17 +66,19 @@ const PROVIDERS: [(&str, &[&str], &[&str]); 5] = [
 ];
 
 /// Reads `secrets`.
-pub(super) fn secrets(node: &Node, at: &str, report: &mut Report) -> Vec<SecretSource> {
+pub(super) fn secrets(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<SecretSource> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return Vec::new();
     };
     map.iter()
-        .filter_map(|(key, value)| secret(&key.text, value, &format!("{at}:{}", key.text), report))
+        .filter_map(|(key, value)| {
+            secret(&key.text, value, &format_args!("{at}:{}", key.text), report)
+        })
         .collect()
 }
 
-fn secret(name: &str, node: &Node, at: &str, report: &mut Report) -> Option<SecretSource> {
+fn secret(name: &str, node: &Node, at: &dyn Display, report: &mut Report) -> Option<SecretSource> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return None;
@@ -156,16 +160,16 @@ fn short(provider: &str, text: &str) -> Option<Json> {
 }
 
 /// Completes a long form.
-fn long(provider: &str, map: &Mapping, at: &str, report: &mut Report) -> Json {
+fn long(provider: &str, map: &Mapping, at: &dyn Display, report: &mut Report) -> Json {
     let mut source: serde_json::Map<String, Json> = map
         .iter()
         .filter(|it| !it.1.is_null())
-        .map(|(key, value)| (key.text.clone(), super::json::json(value)))
+        .map(|(key, value)| (key.text.to_string(), super::json::json(value)))
         .collect();
     match provider {
         "vault" => {
             if let Some(engine) = map.given("engine") {
-                engine_of(engine, &mut source, &format!("{at}:engine"), report);
+                engine_of(engine, &mut source, &format_args!("{at}:engine"), report);
             } else {
                 source.insert(
                     "engine".to_owned(),
@@ -187,12 +191,12 @@ fn long(provider: &str, map: &Mapping, at: &str, report: &mut Report) -> Json {
 fn engine_of(
     node: &Node,
     source: &mut serde_json::Map<String, Json>,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) {
     match &node.value {
         Value::Text(mount) => {
-            let engine = json!({ "name": "kv-v2", "path": mount });
+            let engine = json!({ "name": "kv-v2", "path": mount.as_str() });
             source.insert("engine".to_owned(), engine);
         }
         Value::Mapping(map) => {

@@ -1,5 +1,7 @@
 //! `environment` and `coverage`.
 
+use std::fmt::Display;
+
 use super::check::{blank, one_of, required_text, text, unknown_keys};
 use super::json::json;
 use crate::Environment;
@@ -34,13 +36,17 @@ const NAME: &str = "can contain only letters, digits, '-', '_', '/', '$', '{', '
                     start or end with '/'";
 
 /// Reads an environment. Its texts are not expanded.
-pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<Environment> {
+pub(super) fn environment(
+    node: &Node,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<Environment> {
     let mut environment = Environment {
         action: "start".to_owned(),
         ..Environment::default()
     };
     match &node.value {
-        Value::Text(name) => environment.name.clone_from(name),
+        Value::Text(name) => environment.name = name.to_string(),
         Value::Mapping(map) => {
             environment.name = name(node, map, at, report).unwrap_or_default();
             details(map, &mut environment, at, report);
@@ -65,7 +71,7 @@ pub(super) fn environment(node: &Node, at: &str, report: &mut Report) -> Option<
     Some(environment)
 }
 
-fn name(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+fn name(node: &Node, map: &Mapping, at: &dyn Display, report: &mut Report) -> Option<String> {
     let name = map.get("name");
     if name.is_none_or(blank) {
         report.entry_error(node.span, format!("{at} name can't be blank"));
@@ -77,7 +83,7 @@ fn name(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Str
     text.map(str::to_owned)
 }
 
-fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut Report) {
+fn details(map: &Mapping, environment: &mut Environment, at: &dyn Display, report: &mut Report) {
     unknown_keys(map, at, &KEYS, report);
     environment.url = text(map, "url", at, report);
     if let (Some(url), Some(node)) = (&environment.url, map.given("url"))
@@ -91,7 +97,7 @@ fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut 
     let problem = "should be start, stop, prepare, verify, or access";
     if let Some(action) = map
         .given("action")
-        .and_then(|it| one_of(it, &ACTIONS, &format!("{at} action"), problem, report))
+        .and_then(|it| one_of(it, &ACTIONS, &format_args!("{at} action"), problem, report))
     {
         environment.action = action.to_owned();
     }
@@ -100,7 +106,7 @@ fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut 
     environment.auto_stop_in = text(map, "auto_stop_in", at, report);
     if let Some(node) = map.given("kubernetes") {
         match node.as_mapping() {
-            Some(map) => kubernetes(node, map, &format!("{at}:kubernetes"), report),
+            Some(map) => kubernetes(node, map, &format_args!("{at}:kubernetes"), report),
             None => report.entry_error(node.span, format!("{at} kubernetes should be a hash")),
         }
         environment.kubernetes = Some(json(node));
@@ -108,7 +114,7 @@ fn details(map: &Mapping, environment: &mut Environment, at: &str, report: &mut 
 }
 
 /// Checks what is handed on as it is.
-fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
+fn kubernetes(node: &Node, map: &Mapping, at: &dyn Display, report: &mut Report) {
     if map.is_empty() {
         report.entry_error(node.span, format!("{at} config can't be blank"));
     }
@@ -118,7 +124,7 @@ fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
     let dashboard = map.given("dashboard").filter(|it| !blank(it));
     let is_managed = map
         .given("managed_resources")
-        .and_then(|it| managed(it, &format!("{at} managed resources"), report));
+        .and_then(|it| managed(it, &format_args!("{at} managed resources"), report));
     if flux.is_some() && namespace.as_deref().is_none_or(|it| it.trim().is_empty()) {
         report.entry_error(node.span, format!("{at} namespace can't be blank"));
     }
@@ -133,7 +139,7 @@ fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
             node,
             dashboard,
             "namespace",
-            &format!("{at} dashboard"),
+            &format_args!("{at} dashboard"),
             report,
         );
         for (key, given) in [
@@ -152,7 +158,7 @@ fn kubernetes(node: &Node, map: &Mapping, at: &str, report: &mut Report) {
 }
 
 /// Returns whether the resources are managed.
-fn managed(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
+fn managed(node: &Node, what: &dyn Display, report: &mut Report) -> Option<bool> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{what} value at root is not an object"));
         return None;
@@ -173,7 +179,7 @@ fn managed(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
 }
 
 /// Reads `/pattern/` and returns what is between the slashes.
-pub(super) fn coverage(node: &Node, at: &str, report: &mut Report) -> Option<String> {
+pub(super) fn coverage(node: &Node, at: &dyn Display, report: &mut Report) -> Option<String> {
     let text = node
         .as_text()
         .filter(|it| report.patterns.find(it).is_some());

@@ -1,5 +1,7 @@
 //! `image` and `services`: containers for executors that have them.
 
+use std::fmt::Display;
+
 use super::check::{required_text, script, string_or_strings, strings, text, unknown_keys};
 use super::variables::{Level, variables};
 use crate::report::Report;
@@ -20,7 +22,7 @@ const SERVICE_KEYS: [&str; 8] = [
 const MAX_PLATFORM: usize = 64;
 const MAX_USER: usize = 255;
 
-pub(super) fn image(node: &Node, at: &str, report: &mut Report) -> Option<Image> {
+pub(super) fn image(node: &Node, at: &dyn Display, report: &mut Report) -> Option<Image> {
     match named(node, at, report)? {
         Named::Short(image) => Some(image),
         Named::Long(map) => {
@@ -32,7 +34,7 @@ pub(super) fn image(node: &Node, at: &str, report: &mut Report) -> Option<Image>
 }
 
 /// Reads a list of containers that run beside the job.
-pub(super) fn services(node: &Node, at: &str, report: &mut Report) -> Vec<Service> {
+pub(super) fn services(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<Service> {
     let Some(items) = super::check::flattened(node) else {
         report.entry_error(node.span, format!("{at} config should be an array"));
         return Vec::new();
@@ -45,7 +47,7 @@ pub(super) fn services(node: &Node, at: &str, report: &mut Report) -> Vec<Servic
         .collect()
 }
 
-fn service(node: &Node, at: &str, report: &mut Report) -> Option<Service> {
+fn service(node: &Node, at: &dyn Display, report: &mut Report) -> Option<Service> {
     let map = match named(node, at, report)? {
         Named::Short(image) => {
             return Some(Service {
@@ -69,10 +71,10 @@ fn service(node: &Node, at: &str, report: &mut Report) -> Option<Service> {
         alias,
         command: map
             .given("command")
-            .map(|it| script(it, &format!("{at}:command"), report)),
+            .map(|it| script(it, &format_args!("{at}:command"), report)),
         variables: map
             .given("variables")
-            .map(|it| variables(it, Level::Plain, &format!("{at}:variables"), report))
+            .map(|it| variables(it, Level::Plain, &format_args!("{at}:variables"), report))
             .unwrap_or_default(),
     })
 }
@@ -82,14 +84,14 @@ enum Named<'n> {
     Long(&'n Mapping),
 }
 
-fn named<'n>(node: &'n Node, at: &str, report: &mut Report) -> Option<Named<'n>> {
+fn named<'n>(node: &'n Node, at: &dyn Display, report: &mut Report) -> Option<Named<'n>> {
     match &node.value {
         Value::Text(name) if name.trim().is_empty() => {
             report.entry_error(node.span, format!("{at} name can't be blank"));
             None
         }
         Value::Text(name) => Some(Named::Short(Image {
-            name: name.clone(),
+            name: name.to_string(),
             ..Image::default()
         })),
         Value::Mapping(map) => Some(Named::Long(map)),
@@ -103,7 +105,12 @@ fn named<'n>(node: &'n Node, at: &str, report: &mut Report) -> Option<Named<'n>>
     }
 }
 
-fn image_of_map(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Image> {
+fn image_of_map(
+    node: &Node,
+    map: &Mapping,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<Image> {
     let name = required_text(node, map, "name", at, report);
     let entrypoint = map.given("entrypoint").map(|it| {
         strings(it).unwrap_or_else(|| {
@@ -118,8 +125,8 @@ fn image_of_map(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Op
         let options = map.given(executor)?.as_mapping()?;
         let value = options.get(key)?;
         let text = match &value.value {
-            Value::Text(text) => Some(text.clone()),
-            Value::Integer(id) if executor == "kubernetes" => Some(id.to_string()),
+            Value::Text(text) => Some(text.to_string()),
+            Value::Integer(id) if executor == "kubernetes" => Some(id.get().to_string()),
             _ => None,
         };
         let problem = match &text {
@@ -141,7 +148,7 @@ fn image_of_map(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Op
     executor_keys(map, "kubernetes", &["user"], at, report);
     let pull_policy = map
         .given("pull_policy")
-        .map(|it| pull_policy(it, &format!("{at}:pull_policy"), report));
+        .map(|it| pull_policy(it, &format_args!("{at}:pull_policy"), report));
     Some(Image {
         name: name?,
         entrypoint,
@@ -153,7 +160,13 @@ fn image_of_map(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Op
 }
 
 /// Refuses options that an executor does not have.
-fn executor_keys(map: &Mapping, executor: &str, known: &[&str], at: &str, report: &mut Report) {
+fn executor_keys(
+    map: &Mapping,
+    executor: &str,
+    known: &[&str],
+    at: &dyn Display,
+    report: &mut Report,
+) {
     let Some(node) = map.given(executor) else {
         return;
     };
@@ -178,7 +191,7 @@ fn executor_keys(map: &Mapping, executor: &str, known: &[&str], at: &str, report
     }
 }
 
-fn pull_policy(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn pull_policy(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<String> {
     const KNOWN: [&str; 3] = ["always", "never", "if-not-present"];
     let Some(policies) = string_or_strings(node) else {
         report.entry_error(

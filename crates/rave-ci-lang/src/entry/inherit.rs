@@ -1,5 +1,7 @@
 //! `inherit`: which defaults and root variables a job takes.
 
+use std::fmt::Display;
+
 use super::check::{strings, unknown_keys};
 use super::common::DEFAULT_KEYS;
 use crate::report::Report;
@@ -30,7 +32,7 @@ impl Which {
 }
 
 impl Inherit {
-    pub(super) fn read(node: &Node, parent: &str, report: &mut Report) -> Self {
+    pub(super) fn read(node: &Node, parent: &dyn Display, report: &mut Report) -> Self {
         let at = format!("{parent}:inherit");
         let Some(map) = node.as_mapping() else {
             report.entry_error(node.span, format!("{at} config should be a hash"));
@@ -67,7 +69,7 @@ impl Inherit {
     }
 }
 
-fn which(map: &Mapping, key: &str, at: &str, report: &mut Report) -> Which {
+fn which(map: &Mapping, key: &str, at: &dyn Display, report: &mut Report) -> Which {
     let Some(node) = map.given(key) else {
         return Which::All;
     };

@@ -1,5 +1,7 @@
 //! One job: its keywords as typed values, defaults applied.
 
+use std::fmt::Display;
+
 use super::check::{blank, duration, one_of, script, text, unknown_keys};
 use super::common::Common;
 use super::credentials::secrets;
@@ -76,7 +78,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     notices(map, report);
     check_keys(map, is_script, &at, report);
 
-    let mut common = Common::read(map, &at, report);
+    let mut common = Common::read(map, Some(&at), report);
     let inherit = map
         .given("inherit")
         .map(|it| Inherit::read(it, &at, report))
@@ -90,7 +92,12 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         .and_then(Node::as_mapping)
         .filter(|_| is_script);
     if let Some(map) = allow_map {
-        unknown_keys(map, &format!("{at}:allow_failure"), &["exit_codes"], report);
+        unknown_keys(
+            map,
+            &format_args!("{at}:allow_failure"),
+            &["exit_codes"],
+            report,
+        );
     } else if let Some(node) = allow_failure.filter(|it| it.as_bool().is_none()) {
         report.entry_error(
             node.span,
@@ -102,7 +109,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     }
     let mut policy_of = |key: &str| {
         map.given(key)
-            .map(|it| policy(it, &format!("{at}:{key}"), report))
+            .map(|it| policy(it, &format_args!("{at}:{key}"), report))
     };
     let (only, except) = (policy_of("only"), policy_of("except"));
     let stage = map.given("stage");
@@ -113,21 +120,21 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
     };
     let needs = map
         .given("needs")
-        .map(|it| needs(it, owner, &format!("{at}:needs"), report));
+        .map(|it| needs(it, owner, &format_args!("{at}:needs"), report));
     let bridge = if is_script {
         None
     } else {
         bridge(key, map, needs.as_ref(), &at, report)
     };
     Some(Job {
-        name: key.text.clone(),
+        name: key.text.to_string(),
         span: key.span,
         bridge,
         artifact_jobs: map.given("trigger").map(artifact_jobs).unwrap_or_default(),
         steps: map.given("run").map(|it| steps(it, &at, report)),
         secrets: map
             .given("secrets")
-            .map(|it| secrets(it, &format!("{at}:secrets"), report))
+            .map(|it| secrets(it, &format_args!("{at}:secrets"), report))
             .unwrap_or_default(),
         inputs: map
             .given("inputs")
@@ -135,7 +142,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
             .unwrap_or_default(),
         release: map
             .given("release")
-            .and_then(|it| release(it, &format!("{at}:release"), report)),
+            .and_then(|it| release(it, &format_args!("{at}:release"), report)),
         pages: if is_script {
             pages(key, map, &at, report)
         } else {
@@ -154,7 +161,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         inherit,
         variables: map
             .given("variables")
-            .map(|it| variables(it, Level::Job, &format!("{at}:variables"), report))
+            .map(|it| variables(it, Level::Job, &format_args!("{at}:variables"), report))
             .unwrap_or_default(),
         when,
         start_in_secs: start_in(map, when, key.span, &at, report),
@@ -164,7 +171,7 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         },
         allow_failure_exit_codes: allow_map
             .and_then(|it| it.given("exit_codes"))
-            .map(|it| exit_codes(it, &format!("{at}:allow_failure exit codes"), report))
+            .map(|it| exit_codes(it, &format_args!("{at}:allow_failure exit codes"), report))
             .unwrap_or_default(),
         rules: map
             .given("rules")
@@ -175,27 +182,27 @@ pub(super) fn job(key: &Key, node: &Node, default: &Common, report: &mut Report)
         needs,
         environment: map
             .given("environment")
-            .and_then(|it| environment(it, &format!("{at}:environment"), report)),
+            .and_then(|it| environment(it, &format_args!("{at}:environment"), report)),
         coverage: map
             .given("coverage")
-            .and_then(|it| coverage(it, &format!("{at}:coverage"), report)),
+            .and_then(|it| coverage(it, &format_args!("{at}:coverage"), report)),
         resource_group: resource_group(map, &at, report),
         manual_confirmation: text(map, "manual_confirmation", &at, report),
         parallel: map
             .given("parallel")
-            .and_then(|it| parallel(it, !is_script, &format!("{at}:parallel"), report)),
+            .and_then(|it| parallel(it, !is_script, &format_args!("{at}:parallel"), report)),
     })
 }
 
-fn lines(node: &Node, at: &str, report: &mut Report) -> Vec<String> {
+fn lines(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<String> {
     if blank(node) {
         report.entry_error(node.span, format!("{at} script can't be blank"));
         return Vec::new();
     }
-    script(node, &format!("{at}:script"), report)
+    script(node, &format_args!("{at}:script"), report)
 }
 
-fn stage_name(node: &Node, at: &str, report: &mut Report) -> Option<String> {
+fn stage_name(node: &Node, at: &dyn Display, report: &mut Report) -> Option<String> {
     if node.as_text().is_none() {
         report.entry_error(node.span, format!("{at}:stage config should be a string"));
     }
@@ -203,13 +210,14 @@ fn stage_name(node: &Node, at: &str, report: &mut Report) -> Option<String> {
 }
 
 /// Reads `when`. Bridges cannot be delayed.
-fn when(map: &Mapping, is_script: bool, at: &str, report: &mut Report) -> When {
+fn when(map: &Mapping, is_script: bool, at: &dyn Display, report: &mut Report) -> When {
     let words = if is_script { &WHEN[..] } else { &WHEN[..4] };
+    let Some(node) = map.given("when") else {
+        return When::default();
+    };
     let names: Vec<&str> = words.iter().map(|it| it.0).collect();
     let problem = format!("should be one of: {}", names.join(", "));
-    map.given("when")
-        .and_then(|it| one_of(it, words, &format!("{at} when"), &problem, report))
-        .unwrap_or_default()
+    one_of(node, words, &format_args!("{at} when"), &problem, report).unwrap_or_default()
 }
 
 /// Reads what a job without script does instead.
@@ -217,11 +225,11 @@ fn bridge(
     key: &Key,
     map: &Mapping,
     needs: Option<&Needs>,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<Bridge> {
     if let Some(node) = map.given("trigger") {
-        return trigger(node, &format!("{at}:trigger"), report).map(Bridge::Trigger);
+        return trigger(node, &format_args!("{at}:trigger"), report).map(Bridge::Trigger);
     }
     let mirrors = needs.map(|it| it.mirrors.as_slice()).unwrap_or_default();
     match mirrors {
@@ -244,9 +252,15 @@ fn bridge(
     None
 }
 
-fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report) -> Option<u64> {
+fn start_in(
+    map: &Mapping,
+    when: When,
+    span: Span,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<u64> {
     match (map.given("start_in"), when == When::Delayed) {
-        (Some(it), true) => duration(it, WEEK, &format!("{at} start in"), report),
+        (Some(it), true) => duration(it, WEEK, &format_args!("{at} start in"), report),
         (Some(it), false) if map.given("rules").is_none() && !blank(it) => {
             report.entry_error(it.span, format!("{at} start in must be blank"));
             None
@@ -263,7 +277,7 @@ fn start_in(map: &Mapping, when: When, span: Span, at: &str, report: &mut Report
 fn dependencies(
     map: &Mapping,
     needs: Option<&Needs>,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<(Span, Vec<String>)> {
     let node = map.given("dependencies")?;
@@ -295,7 +309,7 @@ fn dependencies(
     Some((node.span, names))
 }
 
-fn resource_group(map: &Mapping, at: &str, report: &mut Report) -> Option<String> {
+fn resource_group(map: &Mapping, at: &dyn Display, report: &mut Report) -> Option<String> {
     const MAX_LENGTH: usize = 255;
     let node = map.given("resource_group")?;
     let group = text(map, "resource_group", at, report)?;

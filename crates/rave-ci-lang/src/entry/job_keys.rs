@@ -1,5 +1,7 @@
 //! Which keywords a job may have, which of them exclude each other, and which have no effect yet.
 
+use std::fmt::Display;
+
 use super::check::unknown_keys;
 use crate::report::Report;
 use crate::yaml::{Key, Mapping};
@@ -82,7 +84,7 @@ pub(super) fn notices(map: &Mapping, report: &mut Report) {
 }
 
 /// Refuses keywords that are unknown or do not go together.
-pub(super) fn check_keys(map: &Mapping, is_script: bool, at: &str, report: &mut Report) {
+pub(super) fn check_keys(map: &Mapping, is_script: bool, at: &dyn Display, report: &mut Report) {
     for keys in [
         &["script", "trigger"][..],
         &["run", "trigger"],

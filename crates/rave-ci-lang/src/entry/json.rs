@@ -11,13 +11,13 @@ pub(super) fn json(node: &Node) -> Json {
     match &node.value {
         Value::Null => Json::Null,
         Value::Bool(value) => Json::Bool(*value),
-        Value::Integer(value) => i64::try_from(*value).map_or_else(|_| text(), Json::from),
+        Value::Integer(value) => i64::try_from(value.get()).map_or_else(|_| text(), Json::from),
         Value::Float(value) => Number::from_f64(*value).map_or_else(text, Json::Number),
-        Value::Text(text) => Json::String(text.clone()),
+        Value::Text(text) => Json::String(text.as_str().to_owned()),
         Value::Sequence(items) | Value::Reference(items) => items.iter().map(json).collect(),
         Value::Mapping(map) => Json::Object(
             map.iter()
-                .map(|(key, value)| (key.text.clone(), json(value)))
+                .map(|(key, value)| (key.text.to_string(), json(value)))
                 .collect::<Map<_, _>>(),
         ),
     }

@@ -1,5 +1,7 @@
 //! `needs`: the jobs that a job waits for instead of whole stages, and what it takes from other pipelines.
 
+use std::fmt::Display;
+
 use super::check::{boolean, flattened, required_text, unknown_keys};
 use super::parallel::{Axes, matrix};
 use crate::ForeignNeed;
@@ -39,7 +41,7 @@ pub(super) enum NeedsOf {
 }
 
 /// Reads a list of needs.
-pub(super) fn needs(node: &Node, owner: NeedsOf, at: &str, report: &mut Report) -> Needs {
+pub(super) fn needs(node: &Node, owner: NeedsOf, at: &dyn Display, report: &mut Report) -> Needs {
     let mut needs = Needs {
         span: node.span,
         ..Needs::default()
@@ -71,7 +73,7 @@ pub(super) fn needs(node: &Node, owner: NeedsOf, at: &str, report: &mut Report) 
         return needs;
     }
     for item in items.into_iter().filter(|it| !it.is_null()) {
-        need(item, &mut needs, &format!("{at}:need"), report);
+        need(item, &mut needs, &format_args!("{at}:need"), report);
     }
     let not_for_jobs = owner == NeedsOf::Job && !needs.mirrors.is_empty();
     let not_for_bridges = owner == NeedsOf::Bridge && !needs.foreign.is_empty();
@@ -95,7 +97,7 @@ pub(super) fn needs(node: &Node, owner: NeedsOf, at: &str, report: &mut Report) 
 }
 
 /// Reads one item. Its keys decide of which kind it is.
-fn need(node: &Node, needs: &mut Needs, at: &str, report: &mut Report) {
+fn need(node: &Node, needs: &mut Needs, at: &dyn Display, report: &mut Report) {
     let map = match &node.value {
         Value::Text(job) => {
             if job.trim().is_empty() {
@@ -103,7 +105,7 @@ fn need(node: &Node, needs: &mut Needs, at: &str, report: &mut Report) {
             }
             needs.jobs.push(NeedEntry {
                 span: node.span,
-                job: job.clone(),
+                job: job.to_string(),
                 artifacts: true,
                 optional: false,
                 matrix: None,
@@ -131,7 +133,7 @@ fn need(node: &Node, needs: &mut Needs, at: &str, report: &mut Report) {
     }
 }
 
-fn same(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<NeedEntry> {
+fn same(node: &Node, map: &Mapping, at: &dyn Display, report: &mut Report) -> Option<NeedEntry> {
     unknown_keys(
         map,
         at,
@@ -139,7 +141,7 @@ fn same(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Nee
         report,
     );
     let filter = map.given("parallel").and_then(|it| match &it.value {
-        Value::Mapping(map) => matrix(it, map, &format!("{at}:parallel"), report),
+        Value::Mapping(map) => matrix(it, map, &format_args!("{at}:parallel"), report),
         _ => {
             report.entry_error(
                 it.span,
@@ -157,7 +159,12 @@ fn same(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<Nee
     })
 }
 
-fn pipeline(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<ForeignNeed> {
+fn pipeline(
+    node: &Node,
+    map: &Mapping,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<ForeignNeed> {
     unknown_keys(map, at, &["pipeline", "job", "artifacts"], report);
     Some(ForeignNeed::Pipeline {
         pipeline: required_text(node, map, "pipeline", at, report)?,
@@ -166,7 +173,12 @@ fn pipeline(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option
     })
 }
 
-fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<ForeignNeed> {
+fn project(
+    node: &Node,
+    map: &Mapping,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<ForeignNeed> {
     unknown_keys(map, at, &["project", "ref", "job", "artifacts"], report);
     Some(ForeignNeed::Project {
         project: required_text(node, map, "project", at, report)?,
@@ -176,6 +188,6 @@ fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<
     })
 }
 
-fn artifacts(map: &Mapping, at: &str, report: &mut Report) -> bool {
+fn artifacts(map: &Mapping, at: &dyn Display, report: &mut Report) -> bool {
     boolean(map, "artifacts", at, report).unwrap_or(true)
 }

@@ -1,5 +1,6 @@
 //! `only` and `except`, the older form of rules.
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use super::check::{known_value, strings, unknown_keys};
@@ -80,14 +81,14 @@ fn default_refs() -> Vec<String> {
 }
 
 /// Reads a policy. `at` ends in `only` or `except`.
-pub(super) fn policy(node: &Node, at: &str, report: &mut Report) -> Policy {
+pub(super) fn policy(node: &Node, at: &dyn Display, report: &mut Report) -> Policy {
     match &node.value {
         Value::Mapping(map) if map.is_empty() => {
             report.entry_error(node.span, format!("{at} config can't be blank"));
             Policy::default()
         }
         Value::Sequence(_) => Policy {
-            refs: Some(refs(node, &format!("{at} config"), report)),
+            refs: Some(refs(node, &format_args!("{at} config"), report)),
             ..Policy::default()
         },
         Value::Mapping(map) => policy_of_map(map, at, report),
@@ -101,7 +102,7 @@ pub(super) fn policy(node: &Node, at: &str, report: &mut Report) -> Policy {
     }
 }
 
-fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
+fn policy_of_map(map: &Mapping, at: &dyn Display, report: &mut Report) -> Policy {
     unknown_keys(
         map,
         at,
@@ -119,7 +120,7 @@ fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
         items
             .unwrap_or_default()
             .iter()
-            .filter_map(|it| condition(it, &format!("{at} variables"), report))
+            .filter_map(|it| condition(it, &format_args!("{at} variables"), report))
             .collect()
     });
     let changes = map.given("changes").map(|node| {
@@ -131,24 +132,29 @@ fn policy_of_map(map: &Mapping, at: &str, report: &mut Report) -> Policy {
             Vec::new()
         })
     });
-    let is_only = at.ends_with("only");
+    let is_only = at.to_string().ends_with("only");
     Policy {
         refs: map
             .given("refs")
-            .map(|it| refs(it, &format!("{at} refs"), report))
+            .map(|it| refs(it, &format_args!("{at} refs"), report))
             .or_else(|| is_only.then(default_refs)),
         variables,
         changes,
         kubernetes: map
             .given("kubernetes")
             .and_then(|it| {
-                known_value(it, &[("active", true)], &format!("{at} kubernetes"), report)
+                known_value(
+                    it,
+                    &[("active", true)],
+                    &format_args!("{at} kubernetes"),
+                    report,
+                )
             })
             .unwrap_or(false),
     }
 }
 
-fn refs(node: &Node, what: &str, report: &mut Report) -> Vec<String> {
+fn refs(node: &Node, what: &dyn Display, report: &mut Report) -> Vec<String> {
     let valid =
         |it: &String| !it.starts_with('/') || report.patterns.find(pattern_of(it).0).is_some();
     match strings(node).filter(|it| it.iter().all(valid)) {

@@ -1,5 +1,7 @@
 //! `parallel`: a number of copies, or one copy for each combination of values.
 
+use std::fmt::Display;
+
 use super::check::unknown_keys;
 use crate::Variable;
 use crate::report::Report;
@@ -47,16 +49,20 @@ pub(crate) fn copy_names(job: &str, matrix: &[Axes]) -> Vec<String> {
 pub(super) fn parallel(
     node: &Node,
     is_bridge: bool,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<Parallel> {
     let problem = match &node.value {
-        Value::Integer(..=0) => format!("{at} config must be greater than or equal to 1"),
-        Value::Integer(201..) => format!("{at} config must be less than or equal to {MAX_COPIES}"),
+        Value::Integer(count) if count.get() < 1 => {
+            format!("{at} config must be greater than or equal to 1")
+        }
+        Value::Integer(count) if count.get() > MAX_COPIES as i128 => {
+            format!("{at} config must be less than or equal to {MAX_COPIES}")
+        }
         Value::Integer(_) if is_bridge => {
             format!("{at} config cannot use \"parallel: <number>\".")
         }
-        Value::Integer(count) => return u32::try_from(*count).ok().map(Parallel::Count),
+        Value::Integer(count) => return u32::try_from(count.get()).ok().map(Parallel::Count),
         Value::Float(_) => format!("{at} config must be an integer"),
         Value::Mapping(map) => return matrix(node, map, at, report).map(Parallel::Matrix),
         _ => format!("{at} should be an integer or a hash"),
@@ -69,7 +75,7 @@ pub(super) fn parallel(
 pub(super) fn matrix(
     node: &Node,
     map: &Mapping,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<Vec<Axes>> {
     unknown_keys(map, at, &["matrix"], report);
@@ -112,7 +118,7 @@ pub(super) fn matrix(
     Some(all)
 }
 
-fn axes(matrix: &Node, entry: &Mapping, at: &str, report: &mut Report) -> Option<Axes> {
+fn axes(matrix: &Node, entry: &Mapping, at: &dyn Display, report: &mut Report) -> Option<Axes> {
     let at = format!("{at}:matrix:variables config");
     if entry.is_empty() {
         report.entry_error(matrix.span, format!("{at} requires at least 1 items"));
@@ -130,7 +136,8 @@ fn axes(matrix: &Node, entry: &Mapping, at: &str, report: &mut Report) -> Option
                 Some(items) => items.iter().map(scalar).collect::<Option<Vec<_>>>()?,
                 None => vec![scalar(value)?],
             };
-            key.is_alphanumeric().then(|| (key.text.clone(), values))
+            key.is_alphanumeric()
+                .then(|| (key.text.to_string(), values))
         })
         .collect();
     if axes.is_none() {

@@ -1,5 +1,7 @@
 //! `release` and `pages`: what a job publishes once it has succeeded.
 
+use std::fmt::Display;
+
 use super::check::{blank, expiry, required_text, string_or_strings, text, unknown_keys};
 use crate::expand::names_in;
 use crate::report::Report;
@@ -19,7 +21,7 @@ const RELEASE_KEYS: [&str; 8] = [
 const DIRECTORY: &str = "public";
 
 /// Reads a release. The texts are expanded where it is made.
-pub(super) fn release(node: &Node, at: &str, report: &mut Report) -> Option<Release> {
+pub(super) fn release(node: &Node, at: &dyn Display, report: &mut Report) -> Option<Release> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return None;
@@ -65,12 +67,12 @@ pub(super) fn release(node: &Node, at: &str, report: &mut Report) -> Option<Rele
         released_at,
         links: map
             .given("assets")
-            .map(|it| links(it, &format!("{at}:assets"), report))
+            .map(|it| links(it, &format_args!("{at}:assets"), report))
             .unwrap_or_default(),
     })
 }
 
-fn links(node: &Node, at: &str, report: &mut Report) -> Vec<ReleaseLink> {
+fn links(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<ReleaseLink> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return Vec::new();
@@ -178,7 +180,12 @@ pub(crate) struct PagesEntry {
 }
 
 /// Reads `pages` and the older `publish`. `None`: the job publishes no site.
-pub(super) fn pages(key: &Key, map: &Mapping, at: &str, report: &mut Report) -> Option<PagesEntry> {
+pub(super) fn pages(
+    key: &Key,
+    map: &Mapping,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<PagesEntry> {
     let node = map.given("pages");
     let old = map.given("publish");
     let options = node.and_then(Node::as_mapping);
@@ -220,7 +227,7 @@ pub(super) fn pages(key: &Key, map: &Mapping, at: &str, report: &mut Report) -> 
         pages.expire_in = options.given("expire_in").and_then(|it| {
             let text = it.as_text();
             if text.is_none_or(|it| names_in(it).is_empty()) {
-                expiry(it, &format!("{at} expire in"), report);
+                expiry(it, &format_args!("{at} expire in"), report);
             }
             text.map(str::to_owned)
         });

@@ -1,5 +1,7 @@
 //! `retry`, and lists of exit codes.
 
+use std::fmt::Display;
+
 use super::check::{one_of, string_list, unknown_keys};
 use crate::Retry;
 use crate::report::Report;
@@ -35,14 +37,14 @@ pub(super) fn retry(node: &Node, report: &mut Report) -> Retry {
     let always = || vec!["always".to_owned()];
     match &node.value {
         Value::Integer(max) => Retry {
-            max: at_most_two(*max, node, "retry config", report),
+            max: at_most_two(max.get(), node, &"retry config", report),
             when: always(),
             exit_codes: Vec::new(),
         },
         Value::Mapping(map) => {
-            unknown_keys(map, "retry", &["max", "when", "exit_codes"], report);
+            unknown_keys(map, &"retry", &["max", "when", "exit_codes"], report);
             let max = map.given("max").map_or(0, |it| match it.as_integer() {
-                Some(max) => at_most_two(max, it, "retry max", report),
+                Some(max) => at_most_two(max, it, &"retry max", report),
                 None => {
                     let problem = match it.value {
                         Value::Float(_) => "must be an integer",
@@ -55,7 +57,7 @@ pub(super) fn retry(node: &Node, report: &mut Report) -> Retry {
             let when = map.given("when").map(|it| retry_when(it, report));
             let exit_codes = map
                 .given("exit_codes")
-                .map(|it| exit_codes(it, "retry exit codes", report));
+                .map(|it| exit_codes(it, &"retry exit codes", report));
             let default = if exit_codes.is_some() {
                 Vec::new()
             } else {
@@ -77,7 +79,7 @@ pub(super) fn retry(node: &Node, report: &mut Report) -> Retry {
     }
 }
 
-fn at_most_two(max: i128, node: &Node, at: &str, report: &mut Report) -> u32 {
+fn at_most_two(max: i128, node: &Node, at: &dyn Display, report: &mut Report) -> u32 {
     match max {
         ..0 => report.entry_error(
             node.span,
@@ -95,7 +97,7 @@ fn retry_when(node: &Node, report: &mut Report) -> Vec<String> {
         return one_of(
             node,
             &words,
-            "retry when",
+            &"retry when",
             "is not included in the list",
             report,
         )
@@ -105,7 +107,7 @@ fn retry_when(node: &Node, report: &mut Report) -> Vec<String> {
     }
     let reasons = string_list(
         node,
-        "retry when should be an array of strings or a string",
+        &"retry when should be an array of strings or a string",
         report,
     );
     let unknown: Vec<&str> = reasons
@@ -123,7 +125,7 @@ fn retry_when(node: &Node, report: &mut Report) -> Vec<String> {
 }
 
 /// Reads an integer or a list of them.
-pub(super) fn exit_codes(node: &Node, at: &str, report: &mut Report) -> Vec<i32> {
+pub(super) fn exit_codes(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<i32> {
     let one = |it: &Node| it.as_integer().and_then(|it| i32::try_from(it).ok());
     let codes: Option<Vec<i32>> = match node.as_sequence() {
         Some(items) => items.iter().map(one).collect(),

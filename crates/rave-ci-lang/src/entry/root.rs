@@ -70,7 +70,7 @@ pub(crate) fn read(root: &Mapping, max_nodes: usize, report: &mut Report) -> Con
     Config {
         stages: stages(global("stages"), report),
         variables: global("variables")
-            .map(|it| variables(it, Level::Root, "variables", report))
+            .map(|it| variables(it, Level::Root, &"variables", report))
             .unwrap_or_default(),
         form: global("variables").map(form).unwrap_or_default(),
         workflow: global("workflow")
@@ -103,7 +103,7 @@ fn defaults(root: &Mapping, default: Option<&Node>, report: &mut Report) -> Comm
         }
         None => &empty,
     };
-    unknown_keys(map, "default", &DEFAULT_KEYS, report);
+    unknown_keys(map, &"default", &DEFAULT_KEYS, report);
     for key in OLD_STYLE {
         if let (Some(node), Some(_)) = (root.given(key), map.given(key)) {
             report.entry_error(
@@ -117,8 +117,8 @@ fn defaults(root: &Mapping, default: Option<&Node>, report: &mut Report) -> Comm
         .filter(|it| OLD_STYLE.contains(&it.0.text.as_str()))
         .cloned()
         .collect();
-    let old_style = Common::read(&old_style, "", report);
-    let mut common = Common::read(map, "default", report);
+    let old_style = Common::read(&old_style, None, report);
+    let mut common = Common::read(map, Some(&"default"), report);
     common.or_default(&old_style, |_| true);
     common
 }
@@ -205,7 +205,7 @@ fn read_job(key: &Key, node: &Node, default: &Common, report: &mut Report) -> Op
         let shown = if only_words {
             name.replace(' ', "_")
         } else {
-            name.clone()
+            name.to_string()
         };
         let message =
             format!("jobs {shown} config should implement the script:, run:, or trigger: keyword");

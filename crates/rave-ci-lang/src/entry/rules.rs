@@ -1,5 +1,6 @@
 //! `rules` of jobs and of the workflow: the first rule whose conditions hold decides.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::Clauses;
@@ -95,7 +96,12 @@ impl Owner {
 }
 
 /// Reads a list of rules. `parent` is where the keyword stands, such as `jobs:NAME`.
-pub(super) fn rules(node: &Node, parent: &str, owner: Owner, report: &mut Report) -> Vec<Rule> {
+pub(super) fn rules(
+    node: &Node,
+    parent: &dyn Display,
+    owner: Owner,
+    report: &mut Report,
+) -> Vec<Rule> {
     let items = match items(node, parent, owner) {
         Ok(items) => items,
         Err(problem) => {
@@ -118,7 +124,7 @@ pub(super) fn rules(node: &Node, parent: &str, owner: Owner, report: &mut Report
 }
 
 /// Returns the items of the list, or what is wrong with it.
-fn items<'n>(node: &'n Node, parent: &str, owner: Owner) -> Result<Vec<&'n Node>, String> {
+fn items<'n>(node: &'n Node, parent: &dyn Display, owner: Owner) -> Result<Vec<&'n Node>, String> {
     let items = flattened(node);
     let are_maps = |it: &Vec<&Node>| it.iter().all(|it| it.as_mapping().is_some());
     if owner == Owner::Job && !items.as_ref().is_some_and(are_maps) {
@@ -132,13 +138,13 @@ fn items<'n>(node: &'n Node, parent: &str, owner: Owner) -> Result<Vec<&'n Node>
     }
 }
 
-fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report) -> Rule {
+fn rule(node: &Node, map: &Mapping, at: &dyn Display, owner: Owner, report: &mut Report) -> Rule {
     if map.is_empty() {
         report.entry_error(node.span, format!("{at} config can't be blank"));
     }
     let when = map
         .given("when")
-        .and_then(|it| known_value(it, owner.words(), &format!("{at} when"), report));
+        .and_then(|it| known_value(it, owner.words(), &format_args!("{at} when"), report));
     let start_in_secs = match owner {
         Owner::Include => None,
         Owner::Job | Owner::Workflow => start_in(node, map, when, at, report),
@@ -152,16 +158,16 @@ fn rule(node: &Node, map: &Mapping, at: &str, owner: Owner, report: &mut Report)
         allow_failure: boolean(map, "allow_failure", at, report),
         variables: map
             .given("variables")
-            .map(|it| variables(it, Level::Plain, &format!("{at}:variables"), report))
+            .map(|it| variables(it, Level::Plain, &format_args!("{at}:variables"), report))
             .unwrap_or_default(),
         needs: map
             .given("needs")
-            .map(|it| needs(it, NeedsOf::Rule, &format!("{at}:needs"), report))
+            .map(|it| needs(it, NeedsOf::Rule, &format_args!("{at}:needs"), report))
             .unwrap_or_default(),
         interruptible: boolean(map, "interruptible", at, report),
         auto_cancel: map
             .given("auto_cancel")
-            .map(|it| auto_cancel(it, &format!("{at}:auto_cancel"), report))
+            .map(|it| auto_cancel(it, &format_args!("{at}:auto_cancel"), report))
             .unwrap_or_default(),
     }
 }
@@ -170,14 +176,16 @@ fn start_in(
     node: &Node,
     map: &Mapping,
     when: Option<RuleWhen>,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<u64> {
     match (
         map.get("start_in"),
         when == Some(RuleWhen::Run(When::Delayed)),
     ) {
-        (Some(it), true) if !blank(it) => duration(it, WEEK, &format!("{at} start in"), report),
+        (Some(it), true) if !blank(it) => {
+            duration(it, WEEK, &format_args!("{at} start in"), report)
+        }
         (Some(it), false) => {
             report.entry_error(
                 it.span,

@@ -1,5 +1,7 @@
 //! `run` and `inputs`: steps instead of a script, and values that whoever plays a job may change.
 
+use std::fmt::Display;
+
 use super::check::{blank, known_value, unknown_keys};
 use super::json::{input_value, json};
 use super::variables::is_alphanumeric;
@@ -14,7 +16,7 @@ const MAX_INPUTS: usize = 50;
 const MAX_OPTIONS: usize = 50;
 
 /// Reads the steps of `run`, which are handed on as they are.
-pub(super) fn steps(node: &Node, at: &str, report: &mut Report) -> serde_json::Value {
+pub(super) fn steps(node: &Node, at: &dyn Display, report: &mut Report) -> serde_json::Value {
     let at = format!("{at} run");
     match node.as_sequence() {
         None => report.entry_error(node.span, format!("{at} value at root is not an array")),
@@ -27,7 +29,7 @@ pub(super) fn steps(node: &Node, at: &str, report: &mut Report) -> serde_json::V
     json(node)
 }
 
-fn step(node: &Node, index: usize, at: &str, report: &mut Report) {
+fn step(node: &Node, index: usize, at: &dyn Display, report: &mut Report) {
     let Some(map) = node.as_mapping() else {
         report.entry_error(
             node.span,
@@ -82,7 +84,7 @@ fn step(node: &Node, index: usize, at: &str, report: &mut Report) {
 }
 
 /// Reads the inputs of a job, each of which has a default.
-pub(super) fn job_inputs(node: &Node, at: &str, report: &mut Report) -> Vec<JobInput> {
+pub(super) fn job_inputs(node: &Node, at: &dyn Display, report: &mut Report) -> Vec<JobInput> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at}:inputs config should be a hash"));
         return Vec::new();
@@ -115,7 +117,7 @@ fn input(
     name: &str,
     node: &Node,
     map: &Mapping,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<JobInput> {
     let known = ["default", "description", "options", "regex", "type"];
@@ -134,7 +136,7 @@ fn input(
         ("array", InputKind::Array),
     ];
     let kind = match map.given("type") {
-        Some(kind) => known_value(kind, &kinds, &format!("{at} input type"), report)?,
+        Some(kind) => known_value(kind, &kinds, &format_args!("{at} input type"), report)?,
         None => InputKind::default(),
     };
     if map
@@ -150,7 +152,8 @@ fn input(
     };
     let default_value = input_value(default);
     // These come from another part of GitLab and name the input after the keyword.
-    let parent = at.rsplit_once(':').map_or(at, |it| it.0);
+    let at = at.to_string();
+    let parent = at.rsplit_once(':').map_or(at.as_str(), |it| it.0);
     let parent = parent.strip_suffix(":inputs").unwrap_or(parent);
     let problem = if options
         .as_ref()
@@ -176,7 +179,7 @@ fn input(
     None
 }
 
-fn options(map: &Mapping, at: &str, report: &mut Report) -> Option<Vec<InputValue>> {
+fn options(map: &Mapping, at: &dyn Display, report: &mut Report) -> Option<Vec<InputValue>> {
     let node = map.given("options")?;
     let Some(items) = node.as_sequence() else {
         report.entry_error(node.span, format!("{at} input options should be an array"));

@@ -1,5 +1,7 @@
 //! `trigger`: which pipeline a bridge makes, and what it hands down.
 
+use std::fmt::Display;
+
 use super::check::{blank, boolean, one_of, required_text, text, unknown_keys};
 use super::json::{input_value, json};
 use super::rules::{Owner, rules};
@@ -25,12 +27,12 @@ const INCLUDE_KEYS: [&str; 13] = [
 ];
 
 /// Reads a trigger. Project and branch are not expanded yet.
-pub(super) fn trigger(node: &Node, at: &str, report: &mut Report) -> Option<Trigger> {
+pub(super) fn trigger(node: &Node, at: &dyn Display, report: &mut Report) -> Option<Trigger> {
     let map = match &node.value {
         Value::Text(project) if !project.trim().is_empty() => {
             return Some(Trigger {
                 target: TriggerTarget::Project {
-                    project: project.clone(),
+                    project: project.to_string(),
                     branch: None,
                 },
                 strategy: TriggerStrategy::default(),
@@ -59,7 +61,7 @@ pub(super) fn trigger(node: &Node, at: &str, report: &mut Report) -> Option<Trig
         one_of(
             it,
             &words,
-            &format!("{at} strategy"),
+            &format_args!("{at} strategy"),
             "should be depend or mirror",
             report,
         )
@@ -73,13 +75,18 @@ pub(super) fn trigger(node: &Node, at: &str, report: &mut Report) -> Option<Trig
         strategy: strategy.unwrap_or_default(),
         forward: map
             .given("forward")
-            .map(|it| forward(it, &format!("{at}:forward"), report))
+            .map(|it| forward(it, &format_args!("{at}:forward"), report))
             .unwrap_or_default(),
         inputs: inputs(map, at, report),
     })
 }
 
-fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<TriggerTarget> {
+fn project(
+    node: &Node,
+    map: &Mapping,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<TriggerTarget> {
     let known = ["project", "branch", "strategy", "forward", "inputs"];
     unknown_keys(map, at, &known, report);
     let project = required_text(node, map, "project", at, report);
@@ -90,7 +97,7 @@ fn project(node: &Node, map: &Mapping, at: &str, report: &mut Report) -> Option<
     })
 }
 
-fn inputs(map: &Mapping, at: &str, report: &mut Report) -> Vec<(String, InputValue)> {
+fn inputs(map: &Mapping, at: &dyn Display, report: &mut Report) -> Vec<(String, InputValue)> {
     let Some(node) = map.given("inputs") else {
         return Vec::new();
     };
@@ -100,12 +107,17 @@ fn inputs(map: &Mapping, at: &str, report: &mut Report) -> Vec<(String, InputVal
     };
     inputs
         .iter()
-        .map(|(key, value)| (key.text.clone(), input_value(value)))
+        .map(|(key, value)| (key.text.to_string(), input_value(value)))
         .collect()
 }
 
 /// Reads `include`. What the files hold is looked at when the child pipeline is made.
-fn child(map: &Mapping, include: &Node, at: &str, report: &mut Report) -> Option<TriggerTarget> {
+fn child(
+    map: &Mapping,
+    include: &Node,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Option<TriggerTarget> {
     unknown_keys(map, at, &["strategy", "include", "forward"], report);
     let at = format!("{at}:include");
     match &include.value {
@@ -119,7 +131,7 @@ fn child(map: &Mapping, include: &Node, at: &str, report: &mut Report) -> Option
                 return None;
             }
             for item in super::check::flattened(include).unwrap_or_default() {
-                entry(item, &format!("{at}:include config"), report);
+                entry(item, &format_args!("{at}:include config"), report);
             }
         }
         _ => {
@@ -148,7 +160,7 @@ pub(super) fn artifact_jobs(node: &Node) -> Vec<(Span, String)> {
         .collect()
 }
 
-fn entry(node: &Node, at: &str, report: &mut Report) {
+fn entry(node: &Node, at: &dyn Display, report: &mut Report) {
     let map = match &node.value {
         Value::Text(_) | Value::Null => return,
         Value::Mapping(map) => map,
@@ -157,12 +169,9 @@ fn entry(node: &Node, at: &str, report: &mut Report) {
             return;
         }
     };
-    unknown_keys(
-        map,
-        at.strip_suffix(" config").unwrap_or(at),
-        &INCLUDE_KEYS,
-        report,
-    );
+    let at = at.to_string();
+    let parent = at.strip_suffix(" config").unwrap_or(&at);
+    unknown_keys(map, &parent, &INCLUDE_KEYS, report);
     for (key, companion, what) in [
         ("project", "file", "file where to fetch the config from"),
         ("artifact", "job", "job where to fetch the artifact from"),
@@ -172,10 +181,9 @@ fn entry(node: &Node, at: &str, report: &mut Report) {
         }
     }
     if let Some(list) = map.given("rules") {
-        let parent = at.strip_suffix(" config").unwrap_or(at);
         let hashes = list.as_sequence();
         if hashes.is_some_and(|it| it.iter().all(|it| it.as_mapping().is_some())) {
-            rules(list, parent, Owner::Include, report);
+            rules(list, &parent, Owner::Include, report);
         } else {
             report.entry_error(
                 list.span,
@@ -185,7 +193,7 @@ fn entry(node: &Node, at: &str, report: &mut Report) {
     }
 }
 
-fn forward(node: &Node, at: &str, report: &mut Report) -> Forward {
+fn forward(node: &Node, at: &dyn Display, report: &mut Report) -> Forward {
     // GitLab takes any other value for none.
     let Some(map) = node.as_mapping() else {
         return Forward::default();

@@ -1,6 +1,7 @@
 //! `variables` of the root, of jobs and of rules. Values become text as Ruby prints them.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use super::check::strings;
 use crate::report::Report;
@@ -17,7 +18,12 @@ pub(crate) enum Level {
 }
 
 /// Reads a map of variables. `at` ends in `variables`.
-pub(crate) fn variables(node: &Node, level: Level, at: &str, report: &mut Report) -> Vec<Variable> {
+pub(crate) fn variables(
+    node: &Node,
+    level: Level,
+    at: &dyn Display,
+    report: &mut Report,
+) -> Vec<Variable> {
     let Some(map) = node.as_mapping() else {
         report.entry_error(node.span, format!("{at} config should be a hash"));
         return Vec::new();
@@ -31,7 +37,7 @@ fn variable(
     key: &Key,
     value: &Node,
     level: Level,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<Variable> {
     let name = &key.text;
@@ -47,7 +53,7 @@ fn variable(
             report.entry_error(value.span, format!("{at}:{name} config must be a string"));
             None
         }
-        (Some(text), _) => Some(Variable::public(name, text)),
+        (Some(text), _) => Some(Variable::public(name.as_str(), text)),
         (None, Some(map)) if level != Level::Plain => detailed(key, value, map, level, at, report),
         (None, Some(_)) => {
             report.entry_error(value.span, format!("{at}:{name} config must be a string"));
@@ -68,7 +74,7 @@ fn detailed(
     node: &Node,
     map: &Mapping,
     level: Level,
-    at: &str,
+    at: &dyn Display,
     report: &mut Report,
 ) -> Option<Variable> {
     let at = format!("{at}:{}", key.text);
@@ -121,7 +127,7 @@ fn detailed(
     }
     Some(Variable {
         raw: expand == Some(false),
-        ..Variable::public(&key.text, text?)
+        ..Variable::public(key.text.as_str(), text?)
     })
 }
 
@@ -138,7 +144,7 @@ pub(super) fn form(node: &Node) -> Vec<FormVariable> {
         let described = |it: &str| map.given(it).is_some();
         let text = |it: &str| map.given(it).and_then(Node::scalar_text);
         (described("description") || described("options")).then(|| FormVariable {
-            key: key.text.clone(),
+            key: key.text.to_string(),
             value: text("value").unwrap_or_default(),
             description: text("description"),
             options: map.given("options").and_then(strings).unwrap_or_default(),

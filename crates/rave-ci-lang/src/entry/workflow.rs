@@ -1,5 +1,7 @@
 //! `workflow`: whether there is a pipeline at all, and how it is called.
 
+use std::fmt::Display;
+
 use super::check::{one_of, unknown_keys};
 use super::rules::{Owner, Rule, rules};
 use crate::report::Report;
@@ -45,7 +47,7 @@ pub(super) fn workflow(node: &Node, report: &mut Report) -> Workflow {
         report.entry_error(node.span, "workflow config should be a hash");
         return Workflow::default();
     };
-    unknown_keys(map, "workflow", &["name", "rules", "auto_cancel"], report);
+    unknown_keys(map, &"workflow", &["name", "rules", "auto_cancel"], report);
     let name = map.given("name").and_then(|it| {
         let text = it.as_text();
         match text {
@@ -64,17 +66,17 @@ pub(super) fn workflow(node: &Node, report: &mut Report) -> Workflow {
         name,
         auto_cancel: map
             .given("auto_cancel")
-            .map(|it| auto_cancel(it, "workflow:auto_cancel", report))
+            .map(|it| auto_cancel(it, &"workflow:auto_cancel", report))
             .unwrap_or_default(),
         has_rules: map.get("rules").is_some(),
         rules: map
             .given("rules")
-            .map(|it| rules(it, "workflow", Owner::Workflow, report)),
+            .map(|it| rules(it, &"workflow", Owner::Workflow, report)),
     }
 }
 
 /// Reads `auto_cancel` of the workflow or of one of its rules.
-pub(super) fn auto_cancel(node: &Node, at: &str, report: &mut Report) -> AutoCancelEntry {
+pub(super) fn auto_cancel(node: &Node, at: &dyn Display, report: &mut Report) -> AutoCancelEntry {
     const COMMIT: [(&str, OnNewCommit); 3] = [
         ("conservative", OnNewCommit::Conservative),
         ("interruptible", OnNewCommit::Interruptible),
@@ -89,13 +91,19 @@ pub(super) fn auto_cancel(node: &Node, at: &str, report: &mut Report) -> AutoCan
     unknown_keys(map, at, &["on_new_commit", "on_job_failure"], report);
     let on_new_commit = map.given("on_new_commit").and_then(|it| {
         let problem = "must be one of: conservative, interruptible, none";
-        one_of(it, &COMMIT, &format!("{at} on new commit"), problem, report)
+        one_of(
+            it,
+            &COMMIT,
+            &format_args!("{at} on new commit"),
+            problem,
+            report,
+        )
     });
     let on_job_failure = map.given("on_job_failure").and_then(|it| {
         one_of(
             it,
             &FAILURE,
-            &format!("{at} on job failure"),
+            &format_args!("{at} on job failure"),
             "must be one of: none, all",
             report,
         )

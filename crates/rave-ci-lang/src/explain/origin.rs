@@ -41,20 +41,20 @@ impl Origins {
         let entries = content.iter();
         self.files.push(
             entries
-                .map(|it| (it.0.span.line, it.0.text.clone()))
+                .map(|it| (it.0.span.line, it.0.text.to_string()))
                 .collect(),
         );
         for (key, node) in content.iter() {
             let extends = node.as_mapping().and_then(|it| it.given("extends"));
             let parents: Vec<String> = match extends.map(|it| &it.value) {
-                Some(Value::Text(parent)) => vec![parent.clone()],
+                Some(Value::Text(parent)) => vec![parent.to_string()],
                 Some(Value::Sequence(items)) => {
                     let names = items.iter().filter_map(Node::as_text);
                     names.map(str::to_owned).collect()
                 }
                 _ => continue,
             };
-            self.parents.insert(key.text.clone(), parents);
+            self.parents.insert(key.text.to_string(), parents);
         }
     }
 
@@ -104,7 +104,7 @@ impl Origins {
                 self.parts(node, &job.name, &ancestors, report, &mut parts);
                 parts.retain(|it| it.0 != origin);
                 KeyOrigin {
-                    key: key.text.clone(),
+                    key: key.text.to_string(),
                     place: report.place(key.span),
                     origin,
                     parts,
@@ -122,7 +122,7 @@ impl Origins {
             let of_root = || root.entry(key).map(|it| (Origin::Root, it));
             let found = of_default.or_else(of_root).filter(|it| !it.1.1.is_null());
             keys.extend(found.map(|(origin, (key, _))| KeyOrigin {
-                key: key.text.clone(),
+                key: key.text.to_string(),
                 origin,
                 place: report.place(key.span),
                 parts: Vec::new(),
@@ -148,7 +148,7 @@ impl Origins {
         };
         match &node.value {
             Value::Sequence(items) => {
-                for item in items {
+                for item in items.iter() {
                     self.parts(item, job, ancestors, report, parts);
                 }
             }

@@ -109,7 +109,7 @@ impl Entries<'_, '_> {
     /// Returns the files that a list names. `None` after an error.
     pub(super) fn read(&mut self, include: &Node) -> Option<Vec<Request>> {
         let items = match &include.value {
-            Value::Sequence(items) => items.as_slice(),
+            Value::Sequence(items) => items,
             _ => std::slice::from_ref(include),
         };
         let mut requests = Vec::new();
@@ -193,7 +193,7 @@ impl Entries<'_, '_> {
     fn requests(&mut self, item: &Node, map: &Mapping) -> Option<Vec<Request>> {
         if map.given("project").is_some() && self.list.kinds().contains(&"project") {
             let files = match map.get("file").map(|it| &it.value) {
-                Some(Value::Sequence(files)) => files.as_slice(),
+                Some(Value::Sequence(files)) => &**files,
                 Some(Value::Null) | None => &[],
                 Some(_) => map
                     .get("file")
@@ -419,8 +419,8 @@ impl Entries<'_, '_> {
                 }
                 Some(map) => {
                     let known = ["if", "exists", "when", "changes"];
-                    unknown_keys(map, "include:rule", &known, self.report);
-                    let clauses = Clauses::read(map, "include:rule", self.report);
+                    unknown_keys(map, &"include:rule", &known, self.report);
+                    let clauses = Clauses::read(map, &"include:rule", self.report);
                     let never = match map.given("when").map(printed).as_deref() {
                         None | Some("always") => false,
                         Some("never") => true,

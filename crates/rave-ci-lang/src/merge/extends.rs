@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use smol_str::SmolStr;
+
 use super::deep_merge;
 use crate::report::{Report, did_you_mean};
 use crate::yaml::{Loader, Mapping, Node, Span, TOO_BIG, Value};
@@ -11,11 +13,11 @@ const MAX_NESTING: usize = 10;
 
 /// Replaces every map of the root that has `extends` by its extended form.
 pub(super) fn expand(
-    root: Mapping,
+    mut root: Mapping,
     loader: &mut Loader<'_>,
     report: &mut Report,
 ) -> Option<Mapping> {
-    let names: Vec<String> = root
+    let names: Vec<SmolStr> = root
         .iter()
         .filter(|it| is_extended(&it.1))
         .map(|it| it.0.text.clone())
@@ -35,21 +37,12 @@ pub(super) fn expand(
             return None;
         }
     }
-    let mut done = extender.done;
-    Some(
-        root.into_iter()
-            .map(|(key, node)| match done.remove(&key.text) {
-                Some((mapping, _)) => (
-                    key,
-                    Node {
-                        value: Value::Mapping(mapping),
-                        span: node.span,
-                    },
-                ),
-                None => (key, node),
-            })
-            .collect(),
-    )
+    for (name, (mapping, _)) in extender.done {
+        if let Some(node) = root.get_mut(&name) {
+            node.value = Value::Mapping(mapping);
+        }
+    }
+    Some(root)
 }
 
 fn is_extended(node: &Node) -> bool {
@@ -67,9 +60,9 @@ struct Extender<'a, 'l> {
     root: &'a Mapping,
     loader: &'a mut Loader<'l>,
     /// Extended forms, and how many levels they took.
-    done: HashMap<String, (Mapping, usize)>,
+    done: HashMap<SmolStr, (Mapping, usize)>,
     /// The entries being extended, outermost first.
-    open: Vec<String>,
+    open: Vec<SmolStr>,
 }
 
 impl Extender<'_, '_> {
@@ -136,7 +129,7 @@ impl Extender<'_, '_> {
             ));
         }
 
-        self.open.push(name.to_owned());
+        self.open.push(name.into());
         let (mut merged, mut levels) = (Mapping::default(), 0);
         for base in bases {
             let below = self.resolve(base)?;
@@ -159,7 +152,7 @@ impl Extender<'_, '_> {
         self.merge(&mut merged, own.clone(), extends)?;
         self.open.pop();
         self.done
-            .insert(name.to_owned(), (merged.without("extends"), levels));
+            .insert(name.into(), (merged.without("extends"), levels));
         Ok(levels)
     }
 

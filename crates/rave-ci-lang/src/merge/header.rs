@@ -21,7 +21,7 @@ pub(super) struct Spec<'a> {
 /// Reads a header. `None` after errors.
 pub(super) fn read<'a>(header: &'a Mapping, report: &mut Report) -> Option<Spec<'a>> {
     let before = report.error_count();
-    unknown_keys(header, "header", &["spec"], report);
+    unknown_keys(header, &"header", &["spec"], report);
     let mut spec = Spec::default();
     let at = "header:spec";
     if let Some(node) = header.given("spec") {
@@ -35,7 +35,7 @@ pub(super) fn read<'a>(header: &'a Mapping, report: &mut Report) -> Option<Spec<
 
 fn read_spec<'a>(map: &'a Mapping, at: &str, report: &mut Report) -> Spec<'a> {
     let known = ["inputs", "include", "component", "description"];
-    unknown_keys(map, at, &known, report);
+    unknown_keys(map, &at, &known, report);
     if let Some(node) = map.given("description") {
         match node.as_text() {
             Some(text) if text.chars().count() <= DESCRIPTION_LIMIT => {}

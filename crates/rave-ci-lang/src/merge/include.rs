@@ -174,7 +174,7 @@ impl<'a, 'l> Includer<'a, 'l> {
             match spec.resolve(given.get(&spec.name), &known, &patterns) {
                 Ok(value) => {
                     let key = Key {
-                        text: spec.name.clone(),
+                        text: spec.name.as_str().into(),
                         kind: KeyKind::Text,
                         span: spec.span,
                     };
@@ -397,7 +397,7 @@ fn includes_inputs(document: &Document) -> bool {
 
 fn key(name: &str) -> Key {
     Key {
-        text: name.to_owned(),
+        text: name.into(),
         kind: KeyKind::Text,
         span: Span::default(),
     }
@@ -405,7 +405,7 @@ fn key(name: &str) -> Key {
 
 fn text_node(text: &str) -> Node {
     Node {
-        value: Value::Text(text.to_owned()),
+        value: Value::Text(text.into()),
         span: Span::default(),
     }
 }

@@ -62,7 +62,7 @@ impl InputSpec {
         let before = report.error_count();
         let at = format!("header:spec:inputs:{}", key.text);
         let mut spec = Self {
-            name: key.text.clone(),
+            name: key.text.to_string(),
             span: key.span,
             kind: InputKind::default(),
             description: None,
@@ -227,7 +227,7 @@ impl InputSpec {
     fn coerced(&self, value: &Node) -> Node {
         let span = value.span;
         if self.kind == InputKind::String {
-            let value = Value::Text(printed(value));
+            let value = Value::Text(printed(value).into());
             return Node { value, span };
         }
         let parsed = value
@@ -319,7 +319,7 @@ fn pattern(text: &str, patterns: &Patterns) -> Option<Pattern> {
 fn number(node: &Node) -> Option<f64> {
     match node.value {
         // Options are written by people: numbers beyond 2^53 may be told apart wrongly.
-        Value::Integer(value) => Some(value as f64),
+        Value::Integer(value) => Some(value.get() as f64),
         Value::Float(value) => Some(value),
         _ => None,
     }

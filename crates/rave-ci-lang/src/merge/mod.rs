@@ -48,7 +48,7 @@ pub(crate) fn load(
     let root = Location::root(facts.event.child);
     let inputs = facts.event.inputs.iter().map(|(name, value)| {
         let key = Key {
-            text: name.clone(),
+            text: name.into(),
             kind: KeyKind::Text,
             span: Span::default(),
         };
@@ -63,6 +63,10 @@ pub(crate) fn load(
 
 /// Lays `over` on top of `base`: maps merge key by key, anything else is replaced.
 fn deep_merge(base: &mut Mapping, over: Mapping) {
+    if base.is_empty() {
+        *base = over;
+        return;
+    }
     for (key, node) in over {
         let both = node.as_mapping().is_some()
             && base

@@ -1,37 +1,37 @@
 //! `!reference [job, keyword]`: the value of another place, of any type.
 
 use crate::report::Report;
-use crate::yaml::{Loader, Mapping, Node, TEXT_PER_NODE, TOO_BIG, Value};
+use crate::yaml::{Loader, Mapping, Node, TOO_BIG, Value};
 
 /// How many references may lead to each other.
 const MAX_HOPS: usize = 10;
 
 /// Replaces every reference in the tree.
 pub(super) fn expand(
-    root: Mapping,
+    mut root: Mapping,
     loader: &mut Loader<'_>,
     report: &mut Report,
 ) -> Option<Mapping> {
-    let has_any = root.iter().any(|it| has_reference(&it.1));
-    if !has_any {
+    if !root.iter().any(|it| has_reference(&it.1)) {
         return Some(root);
     }
+    // A reference sees the tree as it was before any was replaced.
+    let written = root.clone();
     let mut resolver = Resolver {
-        root: &root,
+        root: &written,
         loader,
         open: Vec::new(),
     };
-    let mut resolved = Mapping::default();
-    for (key, node) in root.iter() {
-        match resolver.copy(node) {
-            Ok(node) => drop(resolved.insert(key.clone(), node)),
+    for (node, (_, written)) in root.values_mut().zip(written.iter()) {
+        match resolver.replaced(written) {
+            Ok(replaced) => *node = replaced,
             Err((node, message)) => {
                 report.error(node.span, message);
                 return None;
             }
         }
     }
-    Some(resolved)
+    Some(root)
 }
 
 fn has_reference(node: &Node) -> bool {
@@ -53,25 +53,25 @@ struct Resolver<'a, 'l> {
 type Failure<'a> = (&'a Node, String);
 
 impl<'a> Resolver<'a, '_> {
-    fn copy(&mut self, node: &'a Node) -> Result<Node, Failure<'a>> {
-        let weight = 1 + node.as_text().map_or(0, str::len) / TEXT_PER_NODE;
-        if !self.loader.take_nodes(weight) {
-            return Err((node, TOO_BIG.to_owned()));
+    /// Returns a node without references. One that has none is shared, not copied.
+    fn replaced(&mut self, node: &'a Node) -> Result<Node, Failure<'a>> {
+        if !has_reference(node) {
+            return Ok(node.clone());
         }
         let value = match &node.value {
             Value::Reference(path) => return self.follow(node, path),
             Value::Sequence(items) => Value::Sequence(
                 items
                     .iter()
-                    .map(|it| self.copy(it))
+                    .map(|it| self.replaced(it))
                     .collect::<Result<_, _>>()?,
             ),
-            Value::Mapping(mapping) => {
-                let mut copy = Mapping::default();
-                for (key, value) in mapping.iter() {
-                    copy.insert(key.clone(), self.copy(value)?);
+            Value::Mapping(written) => {
+                let mut mapping = written.clone();
+                for (value, (_, written)) in mapping.values_mut().zip(written.iter()) {
+                    *value = self.replaced(written)?;
                 }
-                Value::Mapping(copy)
+                Value::Mapping(mapping)
             }
             scalar => scalar.clone(),
         };
@@ -105,8 +105,11 @@ impl<'a> Resolver<'a, '_> {
             .flatten()
             .filter(|it| !matches!(it.value, Value::Null | Value::Bool(false)))
             .ok_or_else(|| (node, format!("!reference {shown} could not be found")))?;
+        if !self.loader.take_nodes(target.count()) {
+            return Err((node, TOO_BIG.to_owned()));
+        }
         self.open.push(names);
-        let copy = self.copy(target)?;
+        let copy = self.replaced(target)?;
         self.open.pop();
         Ok(copy)
     }

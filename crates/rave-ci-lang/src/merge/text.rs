@@ -64,7 +64,7 @@ pub(super) fn node_of_input(value: &InputValue, span: Span) -> Node {
     let value = match value {
         InputValue::Boolean(value) => Value::Bool(*value),
         InputValue::Number(number) => number_value(number),
-        InputValue::Text(text) => Value::Text(text.clone()),
+        InputValue::Text(text) => Value::Text(text.into()),
         InputValue::Other(json) => return node_of_json(json, span),
     };
     Node { value, span }
@@ -75,14 +75,14 @@ pub(super) fn node_of_json(json: &Json, span: Span) -> Node {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
         Json::Number(number) => number_value(number),
-        Json::String(text) => Value::Text(text.clone()),
+        Json::String(text) => Value::Text(text.into()),
         Json::Array(items) => {
             Value::Sequence(items.iter().map(|it| node_of_json(it, span)).collect())
         }
         Json::Object(map) => {
             let entries = map.iter().map(|(key, value)| {
                 let key = Key {
-                    text: key.clone(),
+                    text: key.into(),
                     kind: KeyKind::Text,
                     span,
                 };
@@ -96,7 +96,7 @@ pub(super) fn node_of_json(json: &Json, span: Span) -> Node {
 
 fn number_value(number: &serde_json::Number) -> Value {
     match number.as_i128() {
-        Some(value) => Value::Integer(value),
+        Some(value) => Value::Integer(value.into()),
         None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
     }
 }

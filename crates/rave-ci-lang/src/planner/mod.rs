@@ -146,10 +146,9 @@ impl<'a> Planner<'a> {
         let inherited = self.root.variables().iter();
         let inherited = inherited.filter(|it| job.inherit.has_variable(&it.key));
         let mut yaml: Vec<Variable> = inherited.cloned().collect();
-        let mut own = job.variables.clone();
-        overlay(&mut own, &candidate.matrix);
-        overlay(&mut own, rule.map_or(&[], |it| &it.variables));
-        overlay(&mut yaml, &own);
+        overlay(&mut yaml, &job.variables);
+        overlay(&mut yaml, &candidate.matrix);
+        overlay(&mut yaml, rule.map_or(&[], |it| &it.variables));
         yaml
     }
 

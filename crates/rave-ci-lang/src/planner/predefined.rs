@@ -22,6 +22,10 @@ static COPY: LazyLock<Regex> = LazyLock::new(|| {
 /// Returns what a job is called together with its copies. GitLab goes by the name, so jobs whose names merely look like
 /// those of copies share one.
 fn group_name(name: &str) -> String {
+    // Nothing else comes before a number or a bracket, and most names have none of it.
+    if !name.contains(|it: char| it.is_ascii_whitespace() || matches!(it, ':' | '\x08' | '\x0b')) {
+        return name.trim().to_owned();
+    }
     COPY.replace(name, "").trim().to_owned()
 }
 

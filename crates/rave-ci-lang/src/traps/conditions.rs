@@ -74,7 +74,8 @@ const EARLY: &str = "
     CI_DEBUG_SERVICES GITLAB_ENV";
 
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})").expect("the pattern is valid")
+    Regex::new(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
+        .expect("the pattern is valid")
 });
 
 pub(super) struct Conditions<'a> {
@@ -148,6 +149,7 @@ impl<'a> Conditions<'a> {
         };
         let value = variable.and_then(|it| self.job.get(it).or_else(|| self.root.get(it)));
         if let Expression::Value(Value::Text(text)) = literal
+            && text.contains('$')
             && let Some(found) = REFERENCE.find(text)
             && value.is_none_or(|it| it != text)
         {
@@ -197,8 +199,9 @@ fn with_references(variables: &Mapping) -> HashMap<&str, &str> {
             Some(map) if map.get("expand").and_then(Node::as_bool) == Some(false) => return None,
             Some(map) => map.get("value")?,
         };
-        let text = value.as_text().filter(|it| REFERENCE.is_match(it))?;
-        Some((key.text.as_str(), text))
+        let text = value.as_text()?;
+        let refers = text.contains('$') && REFERENCE.is_match(text);
+        refers.then_some((key.text.as_str(), text))
     });
     found.collect()
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use smol_str::SmolStr;
+
 use super::cursor::Mark;
 use super::hint::syntax_hint;
 use super::load::{INVALID_FORMAT, LoadError, Loader};
@@ -100,12 +102,12 @@ impl<'a, 'l> Composer<'a, 'l> {
             Event::Scalar { value, plain, .. } => {
                 self.scalar(value, tag.as_deref(), plain, span)?
             }
-            Event::SequenceStart { .. } => Value::Sequence(self.sequence(depth)?),
+            Event::SequenceStart { .. } => Value::Sequence(self.sequence(depth)?.into()),
             _ => Value::Mapping(self.mapping(depth)?),
         };
         let value = match value {
             Value::Sequence(path) if is_reference => Value::Reference(path),
-            value if is_reference => Value::Reference(vec![Node { value, span }]),
+            value if is_reference => Value::Reference([Node { value, span }].into()),
             value => value,
         };
         let node = Node { value, span };
@@ -167,10 +169,10 @@ impl<'a, 'l> Composer<'a, 'l> {
             || tag.is_some_and(|it| it.starts_with("!ruby/sym"));
         let is_float = matches!(tag, Some("!float" | "tag:yaml.org,2002:float"));
         if !plain || is_text {
-            return Ok(Value::Text(text.into_owned()));
+            return Ok(Value::Text(text.into()));
         }
         let value = match resolve(&text).map_err(|it| refusal(it, &text, span))? {
-            Value::Integer(number) if is_float => Value::Float(number as f64),
+            Value::Integer(number) if is_float => Value::Float(number.get() as f64),
             value => value,
         };
         if prints_otherwise(&value, &text) {
@@ -223,7 +225,7 @@ impl<'a, 'l> Composer<'a, 'l> {
     fn merge(
         &mut self,
         mapping: &mut Mapping,
-        merged: &mut HashSet<String>,
+        merged: &mut HashSet<SmolStr>,
         key: Key,
         event: Placed<'a>,
         depth: usize,
@@ -235,12 +237,9 @@ impl<'a, 'l> Composer<'a, 'l> {
             Value::Mapping(merged) => merged,
             // The first of the list wins.
             Value::Sequence(items) if is_list && only_maps(&items) => items
-                .into_iter()
+                .iter()
                 .rev()
-                .filter_map(|it| match it.value {
-                    Value::Mapping(merged) => Some(merged),
-                    _ => None,
-                })
+                .filter_map(|it| it.as_mapping().cloned())
                 .flatten()
                 .collect(),
             _ => {
@@ -277,7 +276,8 @@ impl<'a, 'l> Composer<'a, 'l> {
             Value::Text(text) => text,
             other => {
                 let node = Node { value: other, span };
-                node.scalar_text().ok_or_else(|| {
+                let text = node.scalar_text().map(Into::into);
+                text.ok_or_else(|| {
                     let hint =
                         "a list or a map cannot be a key; quote text that begins with `[` or `{`";
                     LoadError::new(span, INVALID_FORMAT).hint(Some(hint.to_owned()))
@@ -292,7 +292,7 @@ impl<'a, 'l> Composer<'a, 'l> {
 fn prints_otherwise(value: &Value, text: &str) -> bool {
     match value {
         Value::Bool(value) => !text.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
-        Value::Integer(value) => value.to_string() != text,
+        Value::Integer(value) => value.get().to_string() != text,
         Value::Float(value) => float_text(*value) != text,
         Value::Text(value) => value.len() != text.len(),
         _ => false,

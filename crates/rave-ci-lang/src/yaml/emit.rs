@@ -83,7 +83,7 @@ fn sequence(items: &[Node], indent: usize, out: &mut String) {
 fn plain(value: &Value) -> String {
     match value {
         Value::Bool(value) => value.to_string(),
-        Value::Integer(value) => value.to_string(),
+        Value::Integer(value) => value.get().to_string(),
         Value::Float(value) if value.is_nan() => ".nan".to_owned(),
         Value::Float(value) if value.is_infinite() && *value > 0.0 => ".inf".to_owned(),
         Value::Float(value) if value.is_infinite() => "-.inf".to_owned(),
@@ -109,7 +109,7 @@ fn key_text(key: &Key) -> String {
     match key.is_text() {
         true if key.text.contains('\n') => escaped(&key.text),
         true => string(&key.text, 0),
-        false => key.text.clone(),
+        false => key.text.to_string(),
     }
 }
 
@@ -306,8 +306,8 @@ b:
     fn nodes() -> impl Strategy<Value = Node> {
         let span = Span::default();
         let leaf = prop_oneof![
-            texts().prop_map(Value::Text),
-            any::<i64>().prop_map(|it| Value::Integer(it.into())),
+            texts().prop_map(|it| Value::Text(it.into())),
+            any::<i64>().prop_map(|it| Value::Integer(i128::from(it).into())),
             any::<bool>().prop_map(Value::Bool),
             Just(Value::Null),
         ];
@@ -315,7 +315,7 @@ b:
         leaf.prop_recursive(4, 24, 4, move |inner| {
             let map = prop::collection::vec((texts(), inner.clone()), 0..4).prop_map(entries);
             prop_oneof![
-                prop::collection::vec(inner, 0..4).prop_map(Value::Sequence),
+                prop::collection::vec(inner, 0..4).prop_map(|it| Value::Sequence(it.into())),
                 map.prop_map(Value::Mapping),
             ]
             .prop_map(move |value| Node { value, span })
@@ -326,7 +326,7 @@ b:
         let key = |text: String| Key {
             kind: KeyKind::Text,
             span: Span::default(),
-            text,
+            text: text.into(),
         };
         pairs.into_iter().map(|it| (key(it.0), it.1)).collect()
     }

@@ -22,4 +22,4 @@ mod tests;
 
 pub(crate) use emit::emit;
 pub(crate) use load::{Document, Loader, TOO_BIG, TOTAL_TOO_BIG};
-pub(crate) use node::{Key, KeyKind, Mapping, Node, Span, TEXT_PER_NODE, Value};
+pub(crate) use node::{Items, Key, KeyKind, Mapping, Node, Span, TEXT_PER_NODE, Value};

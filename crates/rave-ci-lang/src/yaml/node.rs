@@ -1,6 +1,11 @@
 //! The tree that all later steps work on. Maps keep the order in which they were written.
+//!
+//! Aliases, `extends` and references bring one part of a file into many places, so a copy of a node shares what is below it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use super::scalar::float_text;
 
@@ -25,13 +30,33 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Integer(i128),
+    Integer(Integer),
     Float(f64),
-    Text(String),
-    Sequence(Vec<Node>),
+    Text(SmolStr),
+    Sequence(Items),
     Mapping(Mapping),
     /// `!reference`, with its path.
-    Reference(Vec<Node>),
+    Reference(Items),
+}
+
+/// Nodes in their order.
+pub(crate) type Items = Arc<[Node]>;
+
+/// A whole number. Nodes are many and numbers are few, so it is not aligned as it would like to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(packed(8))]
+pub(crate) struct Integer(i128);
+
+impl Integer {
+    pub(crate) fn get(self) -> i128 {
+        self.0
+    }
+}
+
+impl From<i128> for Integer {
+    fn from(value: i128) -> Self {
+        Self(value)
+    }
 }
 
 impl Node {
@@ -55,7 +80,7 @@ impl Node {
 
     pub(crate) fn as_integer(&self) -> Option<i128> {
         match self.value {
-            Value::Integer(value) => Some(value),
+            Value::Integer(value) => Some(value.get()),
             _ => None,
         }
     }
@@ -79,9 +104,9 @@ impl Node {
         match &self.value {
             Value::Null => Some(String::new()),
             Value::Bool(value) => Some(value.to_string()),
-            Value::Integer(value) => Some(value.to_string()),
+            Value::Integer(value) => Some(value.get().to_string()),
             Value::Float(value) => Some(float_text(*value)),
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(text.as_str().to_owned()),
             Value::Sequence(_) | Value::Mapping(_) | Value::Reference(_) => None,
         }
     }
@@ -117,7 +142,7 @@ impl Node {
 /// A key of a map. Keys that are no text keep their text form: `ON:` is `true`, which is no name for anything.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
-    pub(crate) text: String,
+    pub(crate) text: SmolStr,
     pub(crate) kind: KeyKind,
     pub(crate) span: Span,
 }
@@ -144,30 +169,58 @@ impl Key {
 const INDEXED_FROM: usize = 16;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mapping {
-    entries: Vec<(Key, Node)>,
-    /// Only large maps have one, and it stays out of the way: most nodes are small.
+pub(crate) struct Mapping(Arc<Entries>);
+
+#[derive(Clone, Debug, Default)]
+struct Entries {
+    list: Vec<(Key, Node)>,
+    /// Only large maps have one, and it stays out of the way: most are small.
     #[expect(
         clippy::box_collection,
-        reason = "a map without one would be three times as large"
+        reason = "a map without one would be twice as large"
     )]
-    index: Option<Box<HashMap<String, usize>>>,
+    index: Option<Box<HashMap<SmolStr, usize>>>,
+}
+
+impl Entries {
+    fn position(&self, key: &str) -> Option<usize> {
+        match &self.index {
+            None => self.list.iter().position(|it| it.0.text == key),
+            Some(index) => index.get(key).copied(),
+        }
+    }
+
+    fn insert(&mut self, key: Key, value: Node) -> bool {
+        if let Some(at) = self.position(&key.text) {
+            self.list[at] = (key, value);
+            return true;
+        }
+        if let Some(index) = &mut self.index {
+            index.insert(key.text.clone(), self.list.len());
+        }
+        self.list.push((key, value));
+        if self.list.len() == INDEXED_FROM {
+            let positions = self.list.iter().enumerate();
+            let index = positions.map(|(at, it)| (it.0.text.clone(), at)).collect();
+            self.index = Some(Box::new(index));
+        }
+        false
+    }
 }
 
 impl Mapping {
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.0.list.is_empty()
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, (Key, Node)> {
-        self.entries.iter()
+        self.0.list.iter()
     }
 
-    fn position(&self, key: &str) -> Option<usize> {
-        if self.entries.len() < INDEXED_FROM {
-            return self.entries.iter().position(|it| it.0.text == key);
-        }
-        self.index.as_ref()?.get(key).copied()
+    /// Returns the values, to be changed where they are.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        let list = Arc::make_mut(&mut self.0).list.iter_mut();
+        list.map(|it| &mut it.1)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
@@ -175,7 +228,7 @@ impl Mapping {
     }
 
     pub(crate) fn entry(&self, key: &str) -> Option<&(Key, Node)> {
-        self.position(key).map(|it| &self.entries[it])
+        self.0.position(key).map(|it| &self.0.list[it])
     }
 
     /// Returns the value unless it is null: a null keyword counts as not given.
@@ -184,40 +237,33 @@ impl Mapping {
     }
 
     pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
-        self.position(key).map(|it| &mut self.entries[it].1)
+        let at = self.0.position(key)?;
+        Some(&mut Arc::make_mut(&mut self.0).list[at].1)
     }
 
     /// Sets a key, which keeps its place if it was there. Returns whether it was.
     pub(crate) fn insert(&mut self, key: Key, value: Node) -> bool {
-        if let Some(at) = self.position(&key.text) {
-            self.entries[at] = (key, value);
-            return true;
-        }
-        self.entries.push((key, value));
-        let len = self.entries.len();
-        if len == INDEXED_FROM {
-            let positions = self.entries.iter().enumerate();
-            let index = positions.map(|(at, it)| (it.0.text.clone(), at)).collect();
-            self.index = Some(Box::new(index));
-        } else if let Some(index) = &mut self.index {
-            index.insert(self.entries[len - 1].0.text.clone(), len - 1);
-        }
-        false
+        Arc::make_mut(&mut self.0).insert(key, value)
     }
 
     /// Returns the map without one key.
     pub(crate) fn without(self, key: &str) -> Self {
-        self.into_iter().filter(|it| it.0.text != key).collect()
+        match self.get(key) {
+            None => self,
+            Some(_) => self.into_iter().filter(|it| it.0.text != key).collect(),
+        }
     }
 }
 
 impl FromIterator<(Key, Node)> for Mapping {
     fn from_iter<T: IntoIterator<Item = (Key, Node)>>(entries: T) -> Self {
-        let mut mapping = Self::default();
+        let entries = entries.into_iter();
+        let mut found = Entries::default();
+        found.list.reserve(entries.size_hint().0);
         for (key, value) in entries {
-            mapping.insert(key, value);
+            found.insert(key, value);
         }
-        mapping
+        Self(Arc::new(found))
     }
 }
 
@@ -225,6 +271,6 @@ impl IntoIterator for Mapping {
     type Item = (Key, Node);
     type IntoIter = std::vec::IntoIter<(Key, Node)>;
     fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+        Arc::unwrap_or_clone(self.0).list.into_iter()
     }
 }

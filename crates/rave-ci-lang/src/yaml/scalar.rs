@@ -40,12 +40,12 @@ pub(super) fn resolve(text: &str) -> Result<Value, Refused> {
     Ok(match text.as_bytes().first() {
         None => Value::Null,
         Some(b'0'..=b'9' | b'+' | b'-' | b'.') => number(text)?,
-        Some(b':') if text.len() > 1 => Value::Text(symbol(&text[1..]).to_owned()),
-        _ if text.len() > 5 => Value::Text(text.to_owned()),
+        Some(b':') if text.len() > 1 => Value::Text(symbol(&text[1..]).into()),
+        _ if text.len() > 5 => Value::Text(text.into()),
         _ if text == "~" || is(&["null"]) => Value::Null,
         _ if is(&["true", "yes", "on"]) => Value::Bool(true),
         _ if is(&["false", "no", "off"]) => Value::Bool(false),
-        _ => Value::Text(text.to_owned()),
+        _ => Value::Text(text.into()),
     })
 }
 
@@ -60,6 +60,13 @@ fn symbol(text: &str) -> &str {
 }
 
 fn number(text: &str) -> Result<Value, Refused> {
+    let in_numbers =
+        |it: char| it.is_ascii_hexdigit() || it.is_whitespace() || "+-.,_:xTtZ".contains(it);
+    // Options of commands and versions begin like numbers, too, and a glance tells most of them.
+    let is_word = |it: &str| it.eq_ignore_ascii_case("inf") || it.eq_ignore_ascii_case("nan");
+    if !text.chars().all(in_numbers) && !text.rsplit('.').next().is_some_and(is_word) {
+        return Ok(Value::Text(text.into()));
+    }
     if DATE.is_match(text) {
         return Err(Refused::Date);
     }
@@ -78,15 +85,15 @@ fn number(text: &str) -> Result<Value, Refused> {
         Some(Value::Float(f64::NAN))
     } else if let Some(found) = SIXTY.captures(text) {
         match found.get(1) {
-            None => base_sixty(&plain()).map(Value::Integer),
+            None => base_sixty(&plain()).map(|it| Value::Integer(it.into())),
             Some(_) => float_of_base_sixty(&plain()).map(Value::Float),
         }
     } else if unsigned != "." && FLOAT.is_match(text) {
         plain().parse().ok().map(Value::Float)
     } else {
-        integer(text).map(Value::Integer)
+        integer(text).map(|it| Value::Integer(it.into()))
     };
-    Ok(found.unwrap_or_else(|| Value::Text(text.to_owned())))
+    Ok(found.unwrap_or_else(|| Value::Text(text.into())))
 }
 
 /// Ruby counts the first part as hours even when there are two: `1:30` is 5400.

@@ -75,7 +75,7 @@ pub(super) fn apply(names: &[&str], value: Node, context: &Context<'_>) -> Resul
             }
         };
         Ok(Node {
-            value: Value::Text(text),
+            value: Value::Text(text.into()),
             span: node.span,
         })
     })

@@ -11,7 +11,9 @@ use regex::Regex;
 use super::text::printed;
 use crate::Variable;
 use crate::report::Report;
-use crate::yaml::{Key, KeyKind, Loader, Mapping, Node, Span, TEXT_PER_NODE, TOO_BIG, Value};
+use crate::yaml::{
+    Items, Key, KeyKind, Loader, Mapping, Node, Span, TEXT_PER_NODE, TOO_BIG, Value,
+};
 
 const OPEN: &str = "$[[";
 const MAX_BLOCKS: usize = 10_000;
@@ -80,7 +82,7 @@ impl Filler<'_, '_, '_> {
         }
         match self.text(&key.text, key.span) {
             Some(node) => Key {
-                text: printed(&node),
+                text: printed(&node).into(),
                 kind: match node.value {
                     Value::Text(_) => KeyKind::Text,
                     Value::Integer(_) => KeyKind::Integer,
@@ -102,26 +104,26 @@ impl Filler<'_, '_, '_> {
                 });
             }
             Value::Mapping(mapping) => Value::Mapping(self.mapping(mapping)),
-            Value::Sequence(items) => Value::Sequence(self.items(items)),
+            Value::Sequence(items) => Value::Sequence(self.items(&items)),
             value => value,
         };
         Node { value, span }
     }
 
     /// A list that stands for one item takes its place, item by item.
-    fn items(&mut self, items: Vec<Node>) -> Vec<Node> {
+    fn items(&mut self, items: &[Node]) -> Items {
         let mut filled = Vec::with_capacity(items.len());
         for item in items {
             let was_text = item.as_text().is_some();
-            match self.node(item) {
+            match self.node(item.clone()) {
                 Node {
                     value: Value::Sequence(inner),
                     ..
-                } if was_text => filled.extend(inner),
+                } if was_text => filled.extend_from_slice(&inner),
                 node => filled.push(node),
             }
         }
-        filled
+        filled.into()
     }
 
     /// Returns what a text becomes. `None` after an error.
@@ -153,7 +155,7 @@ impl Filler<'_, '_, '_> {
         }
         out += &text[rest_from..];
         Some(Node {
-            value: Value::Text(out),
+            value: Value::Text(out.into()),
             span,
         })
     }
@@ -190,7 +192,7 @@ fn evaluate(block: &str, data: &str, context: &Context<'_>) -> Result<Node, Stri
     let path = parts.next().unwrap_or_default();
     // Values of a matrix are not known before there are jobs.
     if path.split('.').next() == Some("matrix") {
-        let value = Value::Text(block.to_owned());
+        let value = Value::Text(block.into());
         let span = Span::default();
         return Ok(Node { value, span });
     }
@@ -206,7 +208,7 @@ fn evaluate(block: &str, data: &str, context: &Context<'_>) -> Result<Node, Stri
 fn placed(node: Node, span: Span) -> Node {
     let value = match node.value {
         Value::Sequence(items) => {
-            Value::Sequence(items.into_iter().map(|it| placed(it, span)).collect())
+            Value::Sequence(items.iter().map(|it| placed(it.clone(), span)).collect())
         }
         Value::Mapping(map) => Value::Mapping(
             map.into_iter()

@@ -160,6 +160,9 @@ impl<'a> Scanner<'a> {
 
     /// Forgets candidates that can no longer be keys.
     fn drop_stale_candidates(&mut self) -> Scanned<()> {
+        if let [None] = self.candidates[self.live..] {
+            return Ok(());
+        }
         let now = self.cursor.mark();
         for candidate in &mut self.candidates[self.live..] {
             let Some(it) = *candidate else { continue };
