@@ -220,3 +220,17 @@ all: {script: [echo all]}
     project.push({"src/a.c": "int b;\n"}, message="Change the code")
     run = project.push_ci(yaml)
     assert sorted(run.statuses()) == ["all", "code"]
+
+
+def test_limits_are_settings_that_messages_name(own_server: Callable[..., Server], world: World) -> None:
+    with own_server(config="[ci]\nmax_jobs = 2\nmax_file_bytes = 300\n").start() as server:
+        other = World(server, world.scratch)
+        run = other.project().push_ci("".join(f"job-{it}: {{script: 'true'}}\n" for it in range(3))).end("failed")
+        assert "The number of jobs has exceeded the limit of 2." in run.pipeline.yaml_errors
+        session = other.root.sign_in()
+        assert "ci.max_jobs" in session.get(run.pipeline.web_url, timeout=30).text
+        large = "large: {script: 'true'}\n" + "# is too large\n" * 20
+        run = other.project().push_ci("include: large.yml\n", {"large.yml": large}).end("failed")
+        assert "`large.yml`: The parsed YAML is too big" in run.pipeline.yaml_errors
+        page = session.get(run.pipeline.web_url, timeout=30).text
+        assert f"the file has {len(large)} bytes, more than 300" in page and "ci.max_file_bytes" in page

@@ -80,6 +80,13 @@ pub trait Tree {
         let _ = urls;
     }
 
+    /// Returns the size of a file, of the commit or of an opened project, that was not given because it is larger than a
+    /// file may be. `None`: it is not there.
+    fn oversize(&self, at: Option<&Foreign>, path: &str) -> Option<u64> {
+        let _ = (at, path);
+        None
+    }
+
     /// Returns what a URL answers.
     ///
     /// # Errors
@@ -249,8 +256,8 @@ impl fmt::Debug for Variable {
     }
 }
 
-/// Bounds on what one compilation may cost.
-#[derive(Clone, Debug)]
+/// Bounds on what one compilation may cost. Each is a setting, which messages name: see [`Limits::SETTINGS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Size of one file.
     pub file_bytes: usize,
@@ -264,18 +271,77 @@ pub struct Limits {
     pub includes: usize,
     /// Jobs of one pipeline.
     pub jobs: usize,
+    /// Jobs that one job needs.
+    pub needs: usize,
+    /// Copies of one parallel job.
+    pub parallel: usize,
     /// Comparisons of paths with patterns in one `changes` or `exists`; beyond, the clause holds.
     pub comparisons: usize,
+    /// Words and signs of one `if`.
+    pub expression_tokens: usize,
+    /// Different regular expressions.
+    pub patterns: usize,
+    /// Length of one regular expression; compiled, it may take 64 times as much.
+    pub pattern_bytes: usize,
 }
 
 impl Limits {
-    /// Says which setting was too small for a tree of nodes.
+    /// The keys of the section `ci` of the server's configuration that set a limit.
+    pub const SETTINGS: [&'static str; 12] = [
+        "max_file_bytes",
+        "max_total_bytes",
+        "max_depth",
+        "max_nodes",
+        "max_includes",
+        "max_jobs",
+        "max_needs",
+        "max_parallel",
+        "max_comparisons",
+        "max_expression_tokens",
+        "max_patterns",
+        "max_pattern_bytes",
+    ];
+
+    /// Sets the limit of a setting. A setting that does not exist changes nothing.
+    pub fn set(&mut self, setting: &str, value: usize) {
+        let limit = match setting {
+            "max_file_bytes" => &mut self.file_bytes,
+            "max_total_bytes" => &mut self.total_bytes,
+            "max_depth" => &mut self.depth,
+            "max_nodes" => &mut self.nodes,
+            "max_includes" => &mut self.includes,
+            "max_jobs" => &mut self.jobs,
+            "max_needs" => &mut self.needs,
+            "max_parallel" => &mut self.parallel,
+            "max_comparisons" => &mut self.comparisons,
+            "max_expression_tokens" => &mut self.expression_tokens,
+            "max_patterns" => &mut self.patterns,
+            "max_pattern_bytes" => &mut self.pattern_bytes,
+            _ => return,
+        };
+        *limit = value;
+    }
+
+    /// Says that a tree of nodes is too large.
     pub(crate) fn nodes_hint(&self) -> String {
         let limit = self.nodes;
-        format!(
-            "aliases, `extends`, references and copies make more than {limit} nodes (limit `nodes`)"
-        )
+        let what = "aliases, `extends`, references and copies make";
+        format!("{what} more than {limit} nodes (setting `ci.max_nodes`)")
     }
+
+    /// Says that a file is larger than files may be.
+    #[must_use]
+    pub fn file_too_large(&self, size_bytes: u64) -> String {
+        let limit = self.file_bytes;
+        format!("the file has {size_bytes} bytes, more than {limit} (setting `ci.max_file_bytes`)")
+    }
+}
+
+/// Says which setting it is that a message without room for it speaks of.
+pub(crate) fn set_by(setting: &str) -> Option<String> {
+    Some(format!(
+        "the setting `ci.{setting}` says how many there may be"
+    ))
 }
 
 impl Default for Limits {
@@ -287,7 +353,12 @@ impl Default for Limits {
             nodes: 500_000,
             includes: 150,
             jobs: 2_000,
+            needs: 50,
+            parallel: 200,
             comparisons: 50_000,
+            expression_tokens: 100,
+            patterns: 1_000,
+            pattern_bytes: 16 * 1024,
         }
     }
 }
@@ -295,6 +366,19 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_setting_sets_another_limit() {
+        let mut limits = Limits::default();
+        for (value, key) in (1..).zip(Limits::SETTINGS) {
+            limits.set(key, value);
+        }
+        let shown = format!("{limits:?}");
+        for value in 1..=Limits::SETTINGS.len() {
+            assert!(shown.contains(&format!(": {value}")), "{shown}");
+        }
+        assert_eq!(shown.matches(": ").count(), Limits::SETTINGS.len());
+    }
 
     #[test]
     fn debug_hides_what_is_not_public() {

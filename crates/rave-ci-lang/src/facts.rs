@@ -86,7 +86,7 @@ impl<'a> Facts<'a> {
             variables: Rc::new(EventVariables::new(event)),
             tree,
             limits,
-            patterns: Rc::default(),
+            patterns: Rc::new(Patterns::new(limits)),
             files: OnceCell::new(),
             foreign_files: RefCell::default(),
             changed: OnceCell::new(),

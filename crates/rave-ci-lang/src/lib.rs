@@ -65,7 +65,7 @@ pub fn compile(
     limits: &Limits,
 ) -> Result<Compiled, Diagnostics> {
     let facts = facts::Facts::new(event, tree, limits);
-    let mut report = report::Report::new(facts.patterns.clone());
+    let mut report = report::Report::new(facts.patterns.clone(), *limits);
     let outcome = outcome(source, &facts, &mut report);
     report.finish(outcome)
 }
@@ -78,7 +78,7 @@ pub fn lint(
     limits: &Limits,
 ) -> Linted {
     let facts = facts::Facts::new(event, tree, limits);
-    let mut report = report::Report::new(facts.patterns.clone());
+    let mut report = report::Report::new(facts.patterns.clone(), *limits);
     let merged = merge::load(source, &facts, &mut report);
     let outcome = merged
         .as_ref()

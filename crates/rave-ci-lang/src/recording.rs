@@ -26,6 +26,7 @@ enum Question {
     Remote(RemoteFile),
     Template(String),
     Artifact(String, String),
+    Oversize(Option<Foreign>, String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +37,7 @@ enum Reply {
     Opened(Result<Foreign, OpenError>),
     Remote(Result<String, RemoteError>),
     Artifact(Result<String, String>),
+    Size(Option<u64>),
 }
 
 /// A short form of [`Answers`], for asking whether a tree still gives them.
@@ -104,6 +106,7 @@ impl Question {
             Self::Remote(file) => Reply::Remote(tree.remote(file)),
             Self::Template(name) => Reply::Text(tree.template(name)),
             Self::Artifact(job, path) => Reply::Artifact(tree.artifact(job, path)),
+            Self::Oversize(at, path) => Reply::Size(tree.oversize(at.as_ref(), path)),
         }
     }
 }
@@ -209,6 +212,13 @@ macro_rules! tree_by_asking {
             ) -> Result<Foreign, OpenError> {
                 let (project, version) = (project.to_owned(), version.to_owned());
                 opened(self.ask(Question::OpenComponent(project, version, by)))
+            }
+
+            fn oversize(&self, at: Option<&Foreign>, path: &str) -> Option<u64> {
+                match self.ask(Question::Oversize(at.cloned(), path.to_owned())) {
+                    Reply::Size(size_bytes) => size_bytes,
+                    _ => None,
+                }
             }
 
             fn prefetch(&self, files: &[RemoteFile]) {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use crate::event::set_by;
 use crate::expression::Patterns;
 use crate::yaml::{Span, TOO_BIG};
 use crate::{
@@ -37,8 +38,7 @@ pub(crate) struct Report {
     pub(crate) patterns: Rc<Patterns>,
     /// Unquoted text that means something else than it says, such as `1.10`, by place.
     readings: HashMap<Span, Box<str>>,
-    /// Hint of messages that the tree is too big.
-    too_big: Option<String>,
+    pub(crate) limits: Limits,
     /// Files that were included, in order.
     pub(crate) includes: Vec<Included>,
     /// What opens each error for now: the name of the included file that is being read.
@@ -48,9 +48,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(patterns: Rc<Patterns>) -> Self {
+    pub(crate) fn new(patterns: Rc<Patterns>, limits: Limits) -> Self {
         Self {
             patterns,
+            limits,
             ..Self::default()
         }
     }
@@ -63,11 +64,6 @@ impl Report {
             text: Box::default(),
         });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    /// Says which limit it is that later steps reach, which have no place of their own to say it.
-    pub(crate) fn explain_too_big(&mut self, limits: &Limits) {
-        self.too_big = Some(limits.nodes_hint());
     }
 
     /// Keeps the text of a file for the lines that messages quote.
@@ -148,6 +144,11 @@ impl Report {
         self.error(span, message.into().to_lowercase());
     }
 
+    /// Reports an error of a keyword that a limit causes.
+    pub(crate) fn entry_limit(&mut self, span: Span, message: impl Into<String>, setting: &str) {
+        self.error_with_hint(span, message.into().to_lowercase(), set_by(setting));
+    }
+
     pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {
         let message = message.into();
         if self.notices.len() < MAX_NOTICES && self.seen.insert((span, message.clone())) {
@@ -182,8 +183,9 @@ impl Report {
         hint: Option<String>,
     ) -> Diagnostic {
         let hint = hint.or_else(|| {
+            // Later steps have no place of their own to say which limit it is.
             if message == TOO_BIG {
-                return self.too_big.clone();
+                return Some(self.limits.nodes_hint());
             }
             let written = self.readings.get(&span)?;
             Some(format!(

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rave_ci_lang::Limits;
+
 /// Settings of this part. [`CiConfig::new`] gives the defaults, which suit a small team.
 #[derive(Clone, Debug)]
 pub struct CiConfig {
@@ -33,6 +35,8 @@ pub struct CiConfig {
     pub git_depth: u32,
     /// Whether `include:remote` may reach this machine and the private network around it.
     pub include_private_addresses: bool,
+    /// What planning one pipeline may cost.
+    pub limits: Limits,
 }
 
 impl CiConfig {
@@ -55,6 +59,7 @@ impl CiConfig {
             blob_grace: Duration::from_secs(6 * HOUR),
             git_depth: 20,
             include_private_addresses: false,
+            limits: Limits::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use rave_ci_lang::Limits;
 use rave_core::secret::Secret;
 use rave_store::{DatabaseUrl, Durability};
 
@@ -52,6 +53,7 @@ pub(crate) struct Ci {
     pub(crate) artifact_limit_bytes: u64,
     pub(crate) lost_runner_secs: u64,
     pub(crate) include_private_addresses: bool,
+    pub(crate) limits: Limits,
 }
 
 /// What the command line says over the file.
@@ -141,7 +143,13 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
     );
     let json = reader.choice("log", "format", &[("human", false), ("json", true)]);
     let level = reader.text("log", "level");
+    let mut limits = Limits::default();
+    for key in Limits::SETTINGS {
+        let value = usize::try_from(reader.count("ci", key, 1)).unwrap_or(usize::MAX);
+        limits.set(key, value);
+    }
     let ci = Ci {
+        limits,
         job_timeout_secs: reader.count("ci", "job_timeout_secs", 60),
         artifact_expiry_days: reader.count("ci", "artifact_expiry_days", 1),
         artifact_limit_bytes: reader.count("ci", "artifact_limit_bytes", 1),
@@ -220,6 +228,20 @@ mod tests {
         );
         assert_eq!(config.runner.executor, Executor::Sandbox);
         assert!(config.runner.concurrency >= 2 && config.database.url.is_none());
+    }
+
+    #[test]
+    fn limits_of_the_language_are_settings() {
+        let config = check("").expect("valid");
+        assert_eq!(config.ci.limits, Limits::default());
+        let config = check("[ci]\nmax_jobs = 7\n").expect("valid");
+        assert_eq!(
+            config.ci.limits,
+            Limits {
+                jobs: 7,
+                ..Limits::default()
+            }
+        );
     }
 
     #[test]

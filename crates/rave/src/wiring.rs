@@ -142,6 +142,7 @@ impl Parts {
             artifact_expiry: days
                 .saturating_mul(u32::try_from(config.ci.artifact_expiry_days).unwrap_or(u32::MAX)),
             include_private_addresses: config.ci.include_private_addresses,
+            limits: config.ci.limits,
             ..rave_ci::CiConfig::new(external_url.to_owned(), VERSION.to_owned())
         };
         let ci = Ci::new(

@@ -191,7 +191,9 @@ pub(crate) fn condition(
         (Some(text), Some(Err(error))) => text.get(error.offset..).unwrap_or_default(),
         _ => "",
     };
-    let hint = if rest.is_empty() {
+    let hint = if let Some(limit) = report.patterns.exceeded() {
+        Some(limit)
+    } else if rest.is_empty() {
         None
     } else {
         let shown: String = rest.chars().take(40).collect();

@@ -7,8 +7,6 @@ use crate::Variable;
 use crate::report::Report;
 use crate::yaml::{Mapping, Node, Value};
 
-const MAX_COPIES: usize = 200;
-
 /// The values that each key of one matrix entry takes.
 pub(crate) type Axes = Vec<(String, Vec<String>)>;
 
@@ -52,12 +50,15 @@ pub(super) fn parallel(
     at: &dyn Display,
     report: &mut Report,
 ) -> Option<Parallel> {
+    let limit = report.limits.parallel;
     let problem = match &node.value {
         Value::Integer(count) if count.get() < 1 => {
             format!("{at} config must be greater than or equal to 1")
         }
-        Value::Integer(count) if count.get() > MAX_COPIES as i128 => {
-            format!("{at} config must be less than or equal to {MAX_COPIES}")
+        Value::Integer(count) if count.get() > limit as i128 => {
+            let message = format!("{at} config must be less than or equal to {limit}");
+            report.entry_limit(node.span, message, "max_parallel");
+            return None;
         }
         Value::Integer(_) if is_bridge => {
             format!("{at} config cannot use \"parallel: <number>\".")
@@ -107,10 +108,11 @@ pub(super) fn matrix(
             .iter()
             .try_fold(1_usize, |size, it| size.checked_mul(it.1.len()));
         count = size.map_or(usize::MAX, |it| count.saturating_add(it));
-        if count > MAX_COPIES {
+        let limit = report.limits.parallel;
+        if count > limit {
             let message =
-                format!("{at}:matrix config generates too many jobs (maximum is {MAX_COPIES})");
-            report.entry_error(matrix.span, message);
+                format!("{at}:matrix config generates too many jobs (maximum is {limit})");
+            report.entry_limit(matrix.span, message, "max_parallel");
             return None;
         }
         all.push(axes);

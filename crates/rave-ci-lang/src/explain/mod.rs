@@ -227,7 +227,7 @@ pub fn explain(
     job: &str,
 ) -> Result<Explanation, NotExplained> {
     let facts = Facts::new(event, tree, limits);
-    let mut report = Report::new(facts.patterns.clone());
+    let mut report = Report::new(facts.patterns.clone(), *facts.limits);
     let Some((root, config)) = read(source, &facts, &mut report) else {
         return Err(NotExplained::Invalid(errors(report)));
     };
@@ -284,7 +284,7 @@ pub fn verdicts(
     limits: &Limits,
 ) -> Result<Verdicts, Diagnostics> {
     let facts = Facts::new(event, tree, limits);
-    let mut report = Report::new(facts.patterns.clone());
+    let mut report = Report::new(facts.patterns.clone(), *facts.limits);
     let Some((root, config)) = read(source, &facts, &mut report) else {
         return Err(errors(report));
     };

@@ -8,9 +8,6 @@ use super::InvalidExpression;
 use super::parser::Operator;
 use super::pattern::{Pattern, Patterns};
 
-/// Longer expressions are refused.
-const MAX_TOKENS: usize = 100;
-
 #[derive(Clone, Debug)]
 pub(super) enum Token {
     Open,
@@ -53,7 +50,7 @@ pub(super) fn tokens(text: &str, patterns: &Patterns) -> Result<Vec<Located>, In
             .captures(&text[offset..])
             .ok_or(InvalidExpression { offset })?;
         let token = token(&found, patterns).ok_or(InvalidExpression { offset })?;
-        if tokens.len() == MAX_TOKENS {
+        if !patterns.allows_tokens(tokens.len() + 1) {
             return Err(InvalidExpression { offset });
         }
         tokens.push((offset, token));

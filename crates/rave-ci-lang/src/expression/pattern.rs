@@ -3,32 +3,79 @@
 //! Both are linear in the text. What differs is rewritten: classes such as `\d` are ASCII, a class does not nest, a
 //! brace that is no repetition is text, and a repetition ends at 1000.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
 use regex::{Regex, RegexBuilder};
 
 use super::{Expression, InvalidExpression};
+use crate::Limits;
 
 const MAX_REPEAT: u32 = 1000;
-const SIZE_LIMIT_BYTES: usize = 1024 * 1024;
-/// Compiling is the dear part, so one file gets this many different patterns.
-const MAX_PATTERNS: usize = 1000;
-const MAX_PATTERN_BYTES: usize = 16 * 1024;
+/// How much longer than its text a pattern may be once it is compiled.
+const COMPILED: usize = 64;
 
 /// A compiled pattern, searched for anywhere in a text.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(Rc<Regex>);
 
 /// The patterns and expressions of one compilation, each read once: `extends` brings one rule into many jobs.
-#[derive(Debug, Default)]
+///
+/// Compiling is the dear part, so one file gets only so many different patterns.
 pub(crate) struct Patterns {
+    limits: Limits,
+    /// Which limit was in the way of what was read last.
+    exceeded: Cell<Option<String>>,
     patterns: RefCell<HashMap<String, Option<Pattern>>>,
     expressions: RefCell<HashMap<String, Result<Rc<Expression>, InvalidExpression>>>,
 }
 
+impl fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patterns").finish_non_exhaustive()
+    }
+}
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self::new(&Limits::default())
+    }
+}
+
 impl Patterns {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            exceeded: Cell::default(),
+            patterns: RefCell::default(),
+            expressions: RefCell::default(),
+        }
+    }
+
+    /// Returns, once, which limit was in the way of the expression that was read last.
+    pub(crate) fn exceeded(&self) -> Option<String> {
+        self.exceeded.take()
+    }
+
+    /// Returns whether an expression may have so many words and signs.
+    pub(super) fn allows_tokens(&self, count: usize) -> bool {
+        let limit = self.limits.expression_tokens;
+        let allowed = count <= limit;
+        if !allowed {
+            self.refuse(|| {
+                let setting = "`ci.max_expression_tokens`";
+                format!("it has more than {limit} words and signs (setting {setting})")
+            });
+        }
+        allowed
+    }
+
+    fn refuse(&self, why: impl FnOnce() -> String) {
+        self.exceeded.set(Some(why()));
+    }
+
     /// Returns the pattern of a text of the form `/body/flags`. `None` if it has another form, does not compile, or comes
     /// after too many others.
     pub(crate) fn find(&self, text: &str) -> Option<Pattern> {
@@ -38,10 +85,16 @@ impl Patterns {
         if let Some(pattern) = known.get(text) {
             return pattern.clone();
         }
-        if known.len() == MAX_PATTERNS {
+        let limit = self.limits.patterns;
+        if known.len() >= limit {
+            self.refuse(|| {
+                format!(
+                    "there are more than {limit} different patterns (setting `ci.max_patterns`)"
+                )
+            });
             return None;
         }
-        let pattern = Pattern::new(body, flags);
+        let pattern = self.compiled(body, flags);
         known.insert(text.to_owned(), pattern.clone());
         pattern
     }
@@ -53,6 +106,7 @@ impl Patterns {
         if let Some(known) = self.expressions.borrow().get(text) {
             return known.clone();
         }
+        self.exceeded.take();
         let parsed = Expression::parse(text, self).map(Rc::new);
         let mut known = self.expressions.borrow_mut();
         known.insert(text.to_owned(), parsed.clone());
@@ -60,24 +114,35 @@ impl Patterns {
     }
 }
 
-impl Pattern {
+impl Patterns {
     /// Compiles a body with flags out of `ismU`.
-    fn new(body: &str, flags: &str) -> Option<Self> {
-        if body.len() > MAX_PATTERN_BYTES {
+    fn compiled(&self, body: &str, flags: &str) -> Option<Pattern> {
+        let limit = self.limits.pattern_bytes;
+        let too_long = || {
+            format!(
+                "the pattern is longer than {limit} bytes, or than {COMPILED} times that when it is compiled (setting `ci.max_pattern_bytes`)"
+            )
+        };
+        if body.len() > limit {
+            self.refuse(too_long);
             return None;
         }
-        RegexBuilder::new(&translate(body)?)
+        let built = RegexBuilder::new(&translate(body)?)
             .case_insensitive(flags.contains('i'))
             .dot_matches_new_line(flags.contains('s'))
             .multi_line(flags.contains('m'))
             .swap_greed(flags.contains('U'))
-            .size_limit(SIZE_LIMIT_BYTES)
+            .size_limit(limit.saturating_mul(COMPILED))
             .nest_limit(100)
-            .build()
-            .ok()
-            .map(|it| Self(Rc::new(it)))
+            .build();
+        if let Err(regex::Error::CompiledTooBig(_)) = built {
+            self.refuse(too_long);
+        }
+        built.ok().map(|it| Pattern(Rc::new(it)))
     }
+}
 
+impl Pattern {
     pub(crate) fn is_match(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
@@ -202,7 +267,9 @@ mod tests {
     fn re2_rules() {
         let check = |pattern: &str, text: &str, expected: Option<bool>| {
             assert_eq!(
-                Pattern::new(pattern, "").map(|it| it.is_match(text)),
+                Patterns::default()
+                    .compiled(pattern, "")
+                    .map(|it| it.is_match(text)),
                 expected,
                 "{pattern} on {text}"
             );
@@ -237,7 +304,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(body in r"[\[\](){}?*+|\\^$:&~a-dQEPUims<>é0-9,-]{0,24}", text in "[a-dé]{0,8}") {
-            if let Some(pattern) = Pattern::new(&body, "m") {
+            if let Some(pattern) = Patterns::default().compiled(&body, "m") {
                 pattern.is_match(&text);
             }
         }

@@ -6,7 +6,8 @@ use super::header::{self, Spec};
 use super::input::InputSpec;
 use super::interpolate::{Context, interpolate};
 use super::location::Location;
-use super::source::{Fetched, Fetcher};
+use super::source::{Fetched, Fetcher, Unfetched};
+use crate::event::set_by;
 use crate::facts::{Facts, Place};
 use crate::report::{Report, did_you_mean};
 use crate::scope::Scope;
@@ -259,7 +260,8 @@ impl<'a, 'l> Includer<'a, 'l> {
             let limit = self.facts.limits.includes;
             if self.count > limit {
                 let message = format!("Maximum of {limit} nested includes are allowed!");
-                self.report.error(request.span, message);
+                let hint = set_by("max_includes");
+                self.report.error_with_hint(request.span, message, hint);
                 return None;
             }
             if let Source::Local(path) = &request.source {
@@ -289,8 +291,8 @@ impl<'a, 'l> Includer<'a, 'l> {
     fn fetch(&mut self, request: &Request, at: &Location) -> Option<Fetched> {
         match self.fetcher(at, |it| it.fetch(request)) {
             Ok(fetched) => Some(fetched),
-            Err(message) => {
-                self.report.error(request.span, message);
+            Err(Unfetched { message, hint }) => {
+                self.report.error_with_hint(request.span, message, hint);
                 None
             }
         }

@@ -27,6 +27,19 @@ pub(super) struct Fetched {
     pub(super) origin: Origin,
 }
 
+/// Why there is no file, in GitLab's words, and what to do.
+pub(super) struct Unfetched {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl From<String> for Unfetched {
+    fn from(message: String) -> Self {
+        let hint = None;
+        Self { message, hint }
+    }
+}
+
 /// How a file was named.
 #[derive(Default)]
 pub(super) struct Origin {
@@ -80,8 +93,8 @@ impl Fetcher<'_, '_> {
     ///
     /// # Errors
     ///
-    /// GitLab's sentence of why there is none.
-    pub(super) fn fetch(&self, request: &Request) -> Result<Fetched, String> {
+    /// Why there is none.
+    pub(super) fn fetch(&self, request: &Request) -> Result<Fetched, Unfetched> {
         match &request.source {
             Source::Local(path) => self.local(path),
             Source::Project {
@@ -94,24 +107,49 @@ impl Fetcher<'_, '_> {
                 integrity,
                 cache_secs,
             } => self.remote(url, integrity.as_deref(), *cache_secs),
-            Source::Template(name) => self.template(name),
-            Source::Artifact { path, job } => self.artifact(path, job.as_deref()),
+            Source::Template(name) => Ok(self.template(name)?),
+            Source::Artifact { path, job } => Ok(self.artifact(path, job.as_deref())?),
             Source::Component(address) => self.component(address),
         }
     }
 
-    fn local(&self, path: &str) -> Result<Fetched, String> {
+    /// Says that a file is not there, unless it is there and too large.
+    fn not_given(
+        &self,
+        at: Option<&Foreign>,
+        path: &str,
+        shown: &str,
+        absent: String,
+    ) -> Unfetched {
+        match self.facts.tree.oversize(at, path) {
+            None => absent.into(),
+            Some(size_bytes) => Unfetched {
+                message: format!("`{shown}`: {TOO_BIG}"),
+                hint: Some(self.facts.limits.file_too_large(size_bytes)),
+            },
+        }
+    }
+
+    fn local(&self, path: &str) -> Result<Fetched, Unfetched> {
         let path = path.trim_start_matches('/');
         let shown = (self.mask)(path);
         yaml_extension(path, &shown)?;
-        let text = match &self.at.place {
-            Place::Nowhere => return Err(format!("Local file `{shown}` does not have project!")),
-            Place::Commit => self.facts.tree.read(path),
-            Place::Foreign(foreign) => self.facts.tree.read_at(foreign, path),
+        let (text, at) = match &self.at.place {
+            Place::Nowhere => {
+                return Err(format!("Local file `{shown}` does not have project!").into());
+            }
+            Place::Commit => (self.facts.tree.read(path), None),
+            Place::Foreign(foreign) => {
+                let text = self.facts.tree.read_at(foreign, path);
+                (text, Some(foreign))
+            }
         };
-        let text = text.ok_or_else(|| format!("Local file `{shown}` does not exist!"))?;
+        let text = text.ok_or_else(|| {
+            let absent = format!("Local file `{shown}` does not exist!");
+            self.not_given(at, path, &shown, absent)
+        })?;
         if text.trim().is_empty() {
-            return Err(format!("Local file `{shown}` is empty!"));
+            return Err(format!("Local file `{shown}` is empty!").into());
         }
         Ok(Fetched {
             text,
@@ -128,7 +166,7 @@ impl Fetcher<'_, '_> {
         project: &str,
         file: &str,
         reference: Option<&str>,
-    ) -> Result<Fetched, String> {
+    ) -> Result<Fetched, Unfetched> {
         let path = file.trim_start_matches('/');
         let (shown, shown_project) = ((self.mask)(path), (self.mask)(project));
         yaml_extension(path, &shown)?;
@@ -143,12 +181,12 @@ impl Fetcher<'_, '_> {
             }
         })?;
         let text = self.facts.tree.read_at(&foreign, path);
-        let text = text
-            .ok_or_else(|| format!("Project `{shown_project}` file `{shown}` does not exist!"))?;
+        let text = text.ok_or_else(|| {
+            let absent = format!("Project `{shown_project}` file `{shown}` does not exist!");
+            self.not_given(Some(&foreign), path, &shown, absent)
+        })?;
         if text.trim().is_empty() {
-            return Err(format!(
-                "Project `{shown_project}` file `{shown}` is empty!"
-            ));
+            return Err(format!("Project `{shown_project}` file `{shown}` is empty!").into());
         }
         let origin = Origin {
             project: Some(foreign.clone()),
@@ -171,13 +209,12 @@ impl Fetcher<'_, '_> {
         url: &str,
         integrity: Option<&str>,
         cache_secs: u64,
-    ) -> Result<Fetched, String> {
+    ) -> Result<Fetched, Unfetched> {
         let shown = (self.mask)(url);
         yaml_extension(url, &shown)?;
         if !is_url(url) {
-            return Err(format!(
-                "Remote file `{shown}` does not have a valid address!"
-            ));
+            let message = format!("Remote file `{shown}` does not have a valid address!");
+            return Err(message.into());
         }
         let file = RemoteFile {
             url: url.to_owned(),
@@ -189,7 +226,13 @@ impl Fetcher<'_, '_> {
                 "Remote file `{shown}` could not be fetched after {attempts} attempt{plural} because of {why} error!"
             )
         };
-        let text = self.facts.tree.remote(&file).map_err(|error| match error {
+        let fetched = self.facts.tree.remote(&file);
+        let too_large = matches!(fetched, Err(RemoteError::TooLarge));
+        let limit = self.facts.limits.file_bytes;
+        let hint = format!(
+            "files may have {limit} bytes (setting `ci.max_file_bytes`), all of them together `ci.max_total_bytes`"
+        );
+        let text = fetched.map_err(|error| match error {
             RemoteError::Refused(why) => {
                 format!(
                     "Remote file could not be fetched because {}!",
@@ -204,12 +247,16 @@ impl Fetcher<'_, '_> {
             RemoteError::OutOfTime => {
                 "Request timed out when fetching configuration files.".to_owned()
             }
+        });
+        let text = text.map_err(|message| Unfetched {
+            message,
+            hint: too_large.then_some(hint),
         })?;
         let digest = || STANDARD.encode(Sha256::digest(&text));
         if integrity.is_some_and(|it| it.strip_prefix("sha256-").unwrap_or(it) != digest()) {
-            return Err(format!("Remote file `{shown}` failed integrity check!"));
+            return Err(format!("Remote file `{shown}` failed integrity check!").into());
         }
-        self.outside("remote", text, shown)
+        Ok(self.outside("remote", text, shown)?)
     }
 
     fn template(&self, name: &str) -> Result<Fetched, String> {
@@ -272,19 +319,19 @@ impl Fetcher<'_, '_> {
         })
     }
 
-    fn component(&self, address: &str) -> Result<Fetched, String> {
+    fn component(&self, address: &str) -> Result<Fetched, Unfetched> {
         let shown = (self.mask)(address);
         if self.at.place == Place::Nowhere {
-            return Err("Unable to use components outside of a project context".to_owned());
+            let message = "Unable to use components outside of a project context";
+            return Err(message.to_owned().into());
         }
         let host = &self.facts.event.server_fqdn;
         let path = address
             .strip_prefix(host.as_str())
             .and_then(|it| it.strip_prefix('/'));
         let Some(path) = path.filter(|_| !host.is_empty()) else {
-            return Err(format!(
-                "Component '{shown}' - the component path is not supported"
-            ));
+            let message = format!("Component '{shown}' - the component path is not supported");
+            return Err(message.into());
         };
         let not_found = || format!("Component '{shown}' - content not found");
         let (path, reference) = path.split_once('@').ok_or_else(not_found)?;
@@ -297,11 +344,15 @@ impl Fetcher<'_, '_> {
             format!("templates/{name}/template.yml"),
         ];
         let found = files
-            .into_iter()
-            .find_map(|path| Some((tree.read_at(&foreign, &path)?, path)));
-        let (text, path) = found
-            .filter(|it| !it.0.trim().is_empty())
-            .ok_or_else(not_found)?;
+            .iter()
+            .find_map(|path| Some((tree.read_at(&foreign, path)?, path.clone())));
+        let (text, path) = found.filter(|it| !it.0.trim().is_empty()).ok_or_else(|| {
+            let large = files
+                .iter()
+                .find(|it| tree.oversize(Some(&foreign), it).is_some());
+            let path = large.unwrap_or(&files[0]);
+            self.not_given(Some(&foreign), path, &shown, not_found())
+        })?;
         let component = Component {
             name: name.to_owned(),
             sha: foreign.sha.clone(),

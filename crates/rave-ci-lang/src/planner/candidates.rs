@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::entry::{Axes, Config, Job, NeedEntry, copy_names};
+use crate::event::set_by;
 use crate::report::Report;
 use crate::{ParallelCopy, Variable};
 
@@ -76,10 +77,8 @@ impl<'a> Candidates<'a> {
                 }
             }
             if candidates.all.len() > limit {
-                report.error(
-                    job.span,
-                    format!("The number of jobs has exceeded the limit of {limit}."),
-                );
+                let message = format!("The number of jobs has exceeded the limit of {limit}.");
+                report.error_with_hint(job.span, message, set_by("max_jobs"));
                 return None;
             }
         }

@@ -4,9 +4,8 @@ use super::candidates::Candidate;
 use super::{Decided, Planner};
 use crate::Need;
 use crate::entry::{NeedEntry, Needs};
+use crate::event::set_by;
 use crate::report::Report;
-
-const MAX_NEEDS: usize = 50;
 
 impl<'a> Planner<'a> {
     /// Returns the jobs that one waits for. `Some(None)`: it waits for its stage. `None` after an error.
@@ -61,13 +60,14 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        if count > MAX_NEEDS {
+        let limit = self.facts.limits.needs;
+        if count > limit {
             let message = format!(
-                "{}: one job can only need {MAX_NEEDS} others, but you have listed {count}. See needs keyword \
+                "{}: one job can only need {limit} others, but you have listed {count}. See needs keyword \
                  documentation for more details",
                 candidate.name,
             );
-            report.error(written.span, message);
+            report.error_with_hint(written.span, message, set_by("max_needs"));
             return None;
         }
         Some(needs)

@@ -74,7 +74,9 @@ impl<'l> Loader<'l> {
 
     pub(super) fn too_deep(&self, span: Span) -> LoadError {
         let limit = self.limits.depth;
-        let hint = format!("lists and maps are nested deeper than {limit} levels (limit `depth`)");
+        let hint = format!(
+            "lists and maps are nested deeper than {limit} levels (setting `ci.max_depth`)"
+        );
         LoadError::new(span, TOO_BIG).hint(Some(hint))
     }
 
@@ -82,12 +84,13 @@ impl<'l> Loader<'l> {
     fn take_text(&mut self, start: Span, text: &str) -> Result<(), LoadError> {
         let (size, limit) = (text.len(), self.limits.file_bytes);
         if size > limit {
-            let hint = format!("the file has {size} bytes, more than {limit} (limit `file_bytes`)");
+            let hint = self.limits.file_too_large(size as u64);
             return Err(LoadError::new(start, TOO_BIG).hint(Some(hint)));
         }
         self.bytes_left = self.bytes_left.checked_sub(size).ok_or_else(|| {
             let limit = self.limits.total_bytes;
-            let hint = format!("all files have more than {limit} bytes (limit `total_bytes`)");
+            let hint =
+                format!("all files have more than {limit} bytes (setting `ci.max_total_bytes`)");
             let message = TOTAL_TOO_BIG;
             LoadError::new(start, message).hint(Some(hint))
         })?;
@@ -105,7 +108,6 @@ impl<'l> Loader<'l> {
         let start = Span { file, line, column };
         self.take_text(start, text)?;
         report.keep_text(file, text);
-        report.explain_too_big(self.limits);
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut parts = Vec::new();
         for (part, origin) in split(text, start) {

@@ -44,7 +44,7 @@ pub(crate) type Items = Arc<[Node]>;
 
 /// A whole number. Nodes are many and numbers are few, so it is not aligned as it would like to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub(crate) struct Integer(i128);
 
 impl Integer {

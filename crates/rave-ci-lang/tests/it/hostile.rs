@@ -77,16 +77,54 @@ fn hint(text: &str) -> String {
 }
 
 #[test]
+fn each_limit_is_named_by_its_setting() {
+    let check = |setting: &str, value: usize, text: &str| {
+        let mut limits = Limits::default();
+        limits.set(setting, value);
+        let source = SourceFile {
+            path: ".gitlab-ci.yml",
+            text,
+        };
+        let tree = Commit::default();
+        assert!(Limits::SETTINGS.contains(&setting));
+        let errors = compile(&source, &push(), &tree, &limits).expect_err(text);
+        let hint = errors.first().and_then(|it| it.hint.clone());
+        let hint = hint.unwrap_or_default();
+        let named = format!("`ci.{setting}`");
+        assert!(hint.contains(&named), "{setting}: {hint:?} {errors}");
+    };
+    let jobs = "a: {script: x}\nb: {script: x}\nc: {script: x, needs: [a, b]}\n";
+    check("max_file_bytes", 20, jobs);
+    check("max_total_bytes", 20, jobs);
+    check("max_depth", 1, jobs);
+    check("max_nodes", 9, jobs);
+    check("max_jobs", 2, jobs);
+    check("max_needs", 1, jobs);
+    check("max_includes", 1, "include: [a.yml, b.yml]");
+    check("max_parallel", 3, "a: {script: x, parallel: 4}");
+    let matrix = "{matrix: [{A: [x, y], B: [x, y]}]}";
+    check(
+        "max_parallel",
+        3,
+        &format!("a: {{script: x, parallel: {matrix}}}"),
+    );
+    let ruled = |condition: &str| format!("a: {{script: x, rules: [{{if: '{condition}'}}]}}");
+    check("max_expression_tokens", 2, &ruled("$A == $B"));
+    check("max_patterns", 1, &ruled("$A =~ /xx/ && $A =~ /yy/"));
+    check("max_pattern_bytes", 3, &ruled("$A =~ /abcd/"));
+    check("max_pattern_bytes", 30, &ruled("$A =~ /a{100}b{100}/"));
+}
+
+#[test]
 fn the_limit_is_named() {
-    assert!(hint(&"[".repeat(200)).contains("(limit `depth`)"));
-    let text = format!("a: {{script: {}}}", "x".repeat(2 * 1024 * 1024));
-    assert!(hint(&text).contains("(limit `file_bytes`)"));
     let bomb: String = (1..30)
         .map(|it| format!("k{it}: &a{it} [*a{0}, *a{0}, *a{0}]\n", it - 1))
         .collect();
-    assert!(hint(&format!("k0: &a0 x\n{bomb}")).contains("(limit `nodes`)"));
+    assert!(hint(&format!("k0: &a0 x\n{bomb}")).contains("(setting `ci.max_nodes`)"));
     let line = "x".repeat(1024 * 1024);
-    assert!(hint(&format!("a: {{script: {line}, parallel: 200}}")).contains("(limit `nodes`)"));
+    assert!(
+        hint(&format!("a: {{script: {line}, parallel: 200}}")).contains("(setting `ci.max_nodes`)")
+    );
 }
 
 #[test]

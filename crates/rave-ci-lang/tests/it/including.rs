@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use insta::assert_snapshot;
 use rave_ci_lang::{
-    Compiled, Diagnostics, EventContext, Foreign, InputValue, Limits, Linted, OpenError,
-    RemoteError, RemoteFile, Requester, SourceFile, Tree, Variable, compile, lint,
+    Compiled, Diagnostics, EventContext, Foreign, InputValue, Limits, Linted, OpenError, Recording,
+    RemoteError, RemoteFile, Replaying, Requester, SourceFile, Tree, Variable, compile, lint,
 };
 
 use crate::{plan_of, push, summary};
@@ -754,6 +754,61 @@ fn all_files_together_have_a_size() {
         errors.to_string(),
         "a.yml:1:1: Total size of combined CI/CD configuration is too big"
     );
+}
+
+/// A tree in which every file is too large.
+struct Heavy;
+
+impl Tree for Heavy {
+    fn read(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn files(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn changed(&self) -> Option<Vec<String>> {
+        None
+    }
+    fn open(&self, project: &str, _: Option<&str>, _: Requester) -> Result<Foreign, OpenError> {
+        Ok(Foreign {
+            project: project.to_owned(),
+            sha: "1".to_owned(),
+            reference: "HEAD".to_owned(),
+        })
+    }
+    fn oversize(&self, _: Option<&Foreign>, path: &str) -> Option<u64> {
+        (path != "none.yml").then_some(3_000_000)
+    }
+}
+
+#[test]
+fn a_file_that_is_too_large_is_there() {
+    let check = |include: &str, expected: &str, is_hinted: bool| {
+        let text = format!("include: {include}");
+        let source = SourceFile {
+            path: ".gitlab-ci.yml",
+            text: &text,
+        };
+        let mut event = push();
+        event.server_fqdn = "ci.example.com".to_owned();
+        // What was recorded says the same.
+        let recording = Recording::new(&Heavy);
+        let errors = compile(&source, &event, &recording, &Limits::default()).unwrap_err();
+        let replaying = Replaying::new(recording.into_answers(), &Heavy);
+        let again = compile(&source, &event, &replaying, &Limits::default()).unwrap_err();
+        assert_eq!(errors, again);
+        let first = errors.first().unwrap();
+        assert_eq!(first.message, expected);
+        let hint = "the file has 3000000 bytes, more than 2097152 (setting `ci.max_file_bytes`)";
+        assert_eq!(first.hint.as_deref(), is_hinted.then_some(hint));
+    };
+    let too_big = "`a.yml`: The parsed YAML is too big";
+    check("a.yml", too_big, true);
+    check("[{project: team/b, file: a.yml}]", too_big, true);
+    let component = "ci.example.com/team/b/c@1";
+    let expected = format!("`{component}`: The parsed YAML is too big");
+    check(&format!("[{{component: {component}}}]"), &expected, true);
+    check("none.yml", "Local file `none.yml` does not exist!", false);
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use axum::Json;
 use axum::response::{IntoResponse as _, Response};
 use rave_ci_lang::{
-    Diagnostic, EventContext, Foreign, Included, JobPlan, Limits, MergedFile, Outcome, SourceFile,
-    Tree,
+    Diagnostic, EventContext, Foreign, Included, JobPlan, MergedFile, Outcome, SourceFile, Tree,
 };
 use rave_core::permission::{Project, ReadCode, Role, RunPipelines};
 use rave_http::page::encode_path;
@@ -66,11 +65,16 @@ pub(crate) async fn lint_text(
 }
 
 /// `POST /ci/lint`: a text that belongs to no project, so that it can include nothing. Newer clients name a project.
-pub(crate) async fn lint_alone(_: SignedIn, mut params: Params) -> Result<Response, HttpError> {
+pub(crate) async fn lint_alone(
+    ci: State,
+    _: SignedIn,
+    mut params: Params,
+) -> Result<Response, HttpError> {
     let content = params.need_text("content");
     let with_yaml = params.bool("include_merged_yaml").unwrap_or(false);
     let with_jobs = params.bool("include_jobs").unwrap_or(false);
     params.check()?;
+    let limits = ci.config.limits;
     let linted = tokio::task::spawn_blocking(move || {
         let source = SourceFile {
             path: CONFIG_PATH,
@@ -81,7 +85,7 @@ pub(crate) async fn lint_alone(_: SignedIn, mut params: Params) -> Result<Respon
             ref_name: "main".to_owned(),
             ..EventContext::default()
         };
-        rave_ci_lang::lint(&source, &event, &NoProject, &Limits::default())
+        rave_ci_lang::lint(&source, &event, &NoProject, &limits)
     })
     .await
     .map_err(CiError::from)?;

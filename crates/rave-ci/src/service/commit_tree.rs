@@ -1,6 +1,7 @@
 //! What the language asks of the tree of a commit, and of what it includes from elsewhere.
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
 use rave_core::id::ProjectId;
@@ -32,6 +33,9 @@ pub(super) struct CommitTree {
     projects: Projects,
     servers: Servers,
     runtime: Handle,
+    limits: Limits,
+    /// Files that were not given because of their size.
+    oversized: Mutex<HashMap<(ObjectId, String), u64>>,
     /// The first time the forge did not answer: the plan is then worth nothing.
     failure: Mutex<Option<ForgeError>>,
 }
@@ -52,9 +56,15 @@ impl Ci {
             projects: Projects::new(self, occasion.user),
             servers: Servers::new(self),
             runtime: Handle::current(),
+            limits: self.config.limits,
+            oversized: Mutex::default(),
             failure: Mutex::new(None),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CommitTree {
@@ -73,13 +83,16 @@ impl CommitTree {
 
 impl CommitTree {
     fn read_of(&self, project: ProjectId, commit: &ObjectId, path: &str) -> Option<String> {
-        let path = RepoPath::parse(path).ok()?;
-        let limit = Limits::default().file_bytes as u64;
-        let read = self.forge.read_file(project, commit, &path, limit);
+        let parsed = RepoPath::parse(path).ok()?;
+        let limit = self.limits.file_bytes as u64;
+        let read = self.forge.read_file(project, commit, &parsed, limit);
         match self.runtime.block_on(read) {
             Ok(file) => file.map(|it| String::from_utf8_lossy(&it).into_owned()),
-            // The language says that it cannot be read.
-            Err(ForgeError::TooLarge { .. }) => None,
+            Err(ForgeError::TooLarge { size_bytes, .. }) => {
+                let mut oversized = lock(&self.oversized);
+                oversized.insert((commit.clone(), path.to_owned()), size_bytes);
+                None
+            }
             Err(error) => self.fail(error),
         }
     }
@@ -190,6 +203,15 @@ impl Tree for CommitTree {
         }
         let opened = self.projects.open_component(project, version, by);
         self.opened(self.runtime.block_on(opened))
+    }
+
+    fn oversize(&self, at: Option<&Foreign>, path: &str) -> Option<u64> {
+        let commit = match at {
+            None => self.commit.clone(),
+            Some(foreign) => self.projects.find(foreign)?.1,
+        };
+        let oversized = lock(&self.oversized);
+        oversized.get(&(commit, path.to_owned())).copied()
     }
 
     fn prefetch(&self, files: &[RemoteFile]) {

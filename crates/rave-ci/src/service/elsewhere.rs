@@ -128,6 +128,7 @@ pub(super) struct Servers {
     remote: Arc<RemoteFiles>,
     clock: Arc<dyn Clock>,
     deadline: OnceCell<Instant>,
+    limits: Limits,
     /// How much more may be kept in memory.
     bytes_left: AtomicUsize,
     answers: Mutex<HashMap<RemoteFile, Result<String, RemoteError>>>,
@@ -139,7 +140,8 @@ impl Servers {
             remote: ci.remote.clone(),
             clock: ci.clock.clone(),
             deadline: OnceCell::new(),
-            bytes_left: AtomicUsize::new(Limits::default().total_bytes),
+            limits: ci.config.limits,
+            bytes_left: AtomicUsize::new(ci.config.limits.total_bytes),
             answers: Mutex::default(),
         }
     }
@@ -162,7 +164,8 @@ impl Servers {
         }
         let start = || async { Instant::now() + FETCH_TIME };
         let deadline = *self.deadline.get_or_init(start).await;
-        let limit = Limits::default()
+        let limit = self
+            .limits
             .file_bytes
             .min(self.bytes_left.load(Ordering::Relaxed));
         let now = self.clock.now();

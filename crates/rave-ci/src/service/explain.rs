@@ -1,8 +1,8 @@
 //! Stored pipelines, explained and planned again: with the answers that the plan was made from, as far as they were kept.
 
 use rave_ci_lang::{
-    Answers, Diagnostic, Diagnostics, EventContext, Explanation, Limits, NotExplained, Outcome,
-    PlanDiff, Replaying, SourceFile, Tree, Variable, Verdicts,
+    Answers, Diagnostic, Diagnostics, EventContext, Explanation, NotExplained, Outcome, PlanDiff,
+    Replaying, SourceFile, Tree, Variable, Verdicts,
 };
 use rave_core::id::PipelineId;
 use rave_core::name::ObjectId;
@@ -62,9 +62,10 @@ impl Ci {
     ) -> Result<Explained, CiError> {
         let stored = self.stored(access, pipeline).await?;
         let (pipeline, notes) = (stored.pipeline.clone(), stored.notes.clone());
+        let limits = self.config.limits;
         let why = self
             .planning(stored, move |text, event, tree| {
-                let (source, limits) = (source(text), Limits::default());
+                let source = source(text);
                 let invalid = |errors: Diagnostics| CiError::NoPipeline(lines(&errors.0));
                 match job {
                     None => rave_ci_lang::verdicts(&source, event, tree, &limits)
@@ -96,11 +97,11 @@ impl Ci {
         let stored = self.stored(access, pipeline).await?;
         let notes = stored.notes.clone();
         let secrets = stored.event.project_variables.clone();
+        let limits = self.config.limits;
         let (before, after) = self
             .planning(stored, move |text, event, tree| {
-                let compile = |text: &str| {
-                    rave_ci_lang::compile(&source(text), event, tree, &Limits::default())
-                };
+                let compile =
+                    |text: &str| rave_ci_lang::compile(&source(text), event, tree, &limits);
                 (compile(text), compile(&content))
             })
             .await?;

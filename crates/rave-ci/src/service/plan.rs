@@ -68,7 +68,7 @@ impl Ci {
     /// Reads and compiles the file of a commit. `None` when the commit has none.
     pub(crate) async fn read_plan(&self, occasion: &Occasion) -> Result<Option<Reading>, CiError> {
         let path = RepoPath::parse(CONFIG_PATH).expect("the path is relative");
-        let limits = Limits::default();
+        let limits = self.config.limits;
         let (project, commit) = (occasion.project.id, &occasion.commit.id);
         let file = match self
             .forge
@@ -78,7 +78,7 @@ impl Ci {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(None),
             Err(ForgeError::TooLarge { size_bytes, .. }) => {
-                return Ok(Some(too_large(size_bytes, limits.file_bytes)));
+                return Ok(Some(too_large(size_bytes, &limits)));
             }
             Err(error) => return Err(error.into()),
         };
@@ -126,13 +126,14 @@ impl Ci {
                 .unwrap_or_default(),
         };
         let tree = self.commit_tree(occasion);
+        let limits = self.config.limits;
         let (text, linted, origin, failure) = tokio::task::spawn_blocking(move || {
             let source = SourceFile {
                 path: CONFIG_PATH,
                 text: &text,
             };
             let recording = Recording::new(&tree);
-            let linted = rave_ci_lang::lint(&source, &event, &recording, &Limits::default());
+            let linted = rave_ci_lang::lint(&source, &event, &recording, &limits);
             let origin = Origin::new(&event, recording.into_answers());
             (text, linted, origin, tree.into_failure())
         })
@@ -204,8 +205,8 @@ fn hide_secrets(compiled: &mut Result<Compiled, Diagnostics>, variables: &[Varia
     }
 }
 
-fn too_large(size: u64, limit: usize) -> Reading {
-    let message = format!("the file has {size} bytes, more than the {limit} that are read");
+fn too_large(size_bytes: u64, limits: &Limits) -> Reading {
+    let message = limits.file_too_large(size_bytes);
     let error = Diagnostic::about(rave_ci_lang::Severity::Error, CONFIG_PATH, message);
     Reading {
         text: String::new(),

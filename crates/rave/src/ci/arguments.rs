@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use rave_ci_lang::Limits;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -30,6 +31,9 @@ pub(crate) struct PlaceArgs {
     /// Ask no server: remote files come from the cache or not at all
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Raise or lower a limit that a message names, such as `max_jobs=20000`; may be given several times
+    #[arg(long = "limit", value_name = "SETTING=NUMBER", value_parser = limit)]
+    pub(crate) limits: Vec<(&'static str, usize)>,
     /// Plan anew, even if nothing changed since the last time
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -99,9 +103,31 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Reads a setting of the section `ci`, which may be written with or without the section's name.
+fn limit(text: &str) -> Result<(&'static str, usize), String> {
+    let (key, number) = pair(text)?;
+    let name = key.strip_prefix("ci.").unwrap_or(&key);
+    let known = Limits::SETTINGS.into_iter().find(|it| *it == name);
+    let known = known.ok_or_else(|| {
+        let all = Limits::SETTINGS.join(", ");
+        format!("there is no limit {key}: the limits are {all}")
+    })?;
+    let number = number.parse();
+    let number = number.map_err(|_| format!("{key} has to be a whole number"))?;
+    Ok((known, number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_is_one_that_exists() {
+        assert_eq!(limit("ci.max_jobs=5"), Ok(("max_jobs", 5)));
+        assert_eq!(limit("max_jobs=5"), Ok(("max_jobs", 5)));
+        assert!(limit("max_jobs=many").is_err());
+        assert!(limit("max_job=5").is_err_and(|it| it.contains("max_jobs")));
+    }
 
     #[test]
     fn a_pair_is_cut_at_its_first_equals_sign() {

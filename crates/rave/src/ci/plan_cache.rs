@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rave_ci_lang::{Compiled, EventContext, Fingerprints, SourceFile, Tree, Variable};
+use rave_ci_lang::{Compiled, EventContext, Fingerprints, Limits, SourceFile, Tree, Variable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -34,6 +34,7 @@ impl Slot {
         directory: &Path,
         source: &SourceFile<'_>,
         event: &EventContext,
+        limits: &Limits,
     ) -> Option<Self> {
         if source.text.contains(NEVER_THE_SAME) {
             return None;
@@ -45,6 +46,7 @@ impl Slot {
         };
         add(VERSION);
         add(&program()?);
+        add(&format!("{limits:?}"));
         add(source.path);
         add(source.text);
         for text in [
@@ -120,7 +122,7 @@ fn trim(directory: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rave_ci_lang::{Limits, Recording};
+    use rave_ci_lang::Recording;
 
     struct Files(&'static str);
 
@@ -154,7 +156,7 @@ mod tests {
         };
         let text = "include: a.yml\njob: {script: x}\n";
         let tree = Files("other: {script: x}\n");
-        let slot = Slot::new(directory.path(), &source(text), &event).unwrap();
+        let slot = Slot::new(directory.path(), &source(text), &event, &Limits::default()).unwrap();
         assert!(slot.load(&tree).is_none());
         let recording = Recording::new(&tree);
         let compiled =
@@ -166,10 +168,10 @@ mod tests {
             predefined: vec![Variable::public("CI_COMMIT_BRANCH", "topic")],
             ..event.clone()
         };
-        let other = Slot::new(directory.path(), &source(text), &later).unwrap();
+        let other = Slot::new(directory.path(), &source(text), &later, &Limits::default()).unwrap();
         assert!(other.load(&tree).is_none());
         let dated = "job: {script: x, rules: [{if: $CI_PIPELINE_CREATED_AT}]}";
-        assert!(Slot::new(directory.path(), &source(dated), &event).is_none());
+        assert!(Slot::new(directory.path(), &source(dated), &event, &Limits::default()).is_none());
         for number in 0..ENTRIES + 5 {
             std::fs::write(directory.path().join(format!("f{number}")), "").unwrap();
         }

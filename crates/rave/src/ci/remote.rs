@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rave_ci_lang::{Limits, RemoteError, RemoteFile};
+use rave_ci_lang::{RemoteError, RemoteFile};
 use sha2::{Digest as _, Sha256};
 
 /// For how long a copy is good, also when the file does not ask for a cache: who works on a file looks often.
@@ -21,15 +21,18 @@ type Answer = Result<String, RemoteError>;
 pub(crate) struct Fetcher {
     directory: Option<PathBuf>,
     offline: bool,
+    /// Largest file.
+    pub(crate) limit_bytes: usize,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
 }
 
 impl Fetcher {
     /// `directory` is where copies are kept; without one, none are.
-    pub(crate) fn new(directory: Option<PathBuf>, offline: bool) -> Self {
+    pub(crate) fn new(directory: Option<PathBuf>, offline: bool, limit_bytes: usize) -> Self {
         Self {
             directory,
             offline,
+            limit_bytes,
             answers: Arc::default(),
         }
     }
@@ -37,7 +40,7 @@ impl Fetcher {
     /// Knows nothing and asks nobody.
     #[cfg(test)]
     pub(crate) fn offline() -> Self {
-        Self::new(None, true)
+        Self::new(None, true, 1 << 20)
     }
 
     pub(crate) fn fetch(&self, file: &RemoteFile) -> Answer {
@@ -67,7 +70,7 @@ impl Fetcher {
             }
         }
         for group in wanted.chunks(PARALLEL) {
-            for (url, answer) in group.iter().zip(fetch_all(group)) {
+            for (url, answer) in group.iter().zip(fetch_all(group, self.limit_bytes)) {
                 if let Ok(text) = &answer {
                     self.store(url, text);
                 }
@@ -128,7 +131,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Fetches side by side. This is the only place of these commands that needs a runtime.
-fn fetch_all(urls: &[String]) -> Vec<Answer> {
+fn fetch_all(urls: &[String], limit_bytes: usize) -> Vec<Answer> {
     let fetched = || -> anyhow::Result<Vec<Answer>> {
         crate::runner::install_tls();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -142,7 +145,7 @@ fn fetch_all(urls: &[String]) -> Vec<Answer> {
             let mut tasks = tokio::task::JoinSet::new();
             for (index, url) in urls.iter().cloned().enumerate() {
                 let client = client.clone();
-                tasks.spawn(async move { (index, get(&client, &url).await) });
+                tasks.spawn(async move { (index, get(&client, &url, limit_bytes).await) });
             }
             let mut answers = tasks.join_all().await;
             answers.sort_by_key(|it| it.0);
@@ -163,8 +166,7 @@ fn failed(error: &anyhow::Error) -> RemoteError {
     }
 }
 
-async fn get(client: &reqwest::Client, url: &str) -> Answer {
-    let limit = Limits::default().file_bytes;
+async fn get(client: &reqwest::Client, url: &str, limit_bytes: usize) -> Answer {
     let address = reqwest::Url::parse(url).map_err(|_| not_of_the_web())?;
     if !matches!(address.scheme(), "http" | "https") {
         return Err(not_of_the_web());
@@ -180,7 +182,7 @@ async fn get(client: &reqwest::Client, url: &str) -> Answer {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(unavailable)? {
         body.extend_from_slice(&piece);
-        if body.len() > limit {
+        if body.len() > limit_bytes {
             return Err(RemoteError::TooLarge);
         }
     }
@@ -213,7 +215,7 @@ mod tests {
             url: "https://example.org/a.yml".to_owned(),
             cache_secs: 0,
         };
-        let fetcher = || Fetcher::new(Some(directory.path().join("deep")), true);
+        let fetcher = || Fetcher::new(Some(directory.path().join("deep")), true, 1 << 20);
         assert!(
             matches!(fetcher().fetch(&file), Err(RemoteError::Refused(it)) if it.contains("--offline"))
         );
@@ -223,7 +225,7 @@ mod tests {
 
     #[test]
     fn only_web_addresses_are_asked() {
-        let answers = fetch_all(&["file:///etc/passwd".to_owned(), "no url".to_owned()]);
+        let answers = fetch_all(&["file:///etc/passwd".to_owned(), "no url".to_owned()], 1);
         assert_eq!(answers, [Err(not_of_the_web()), Err(not_of_the_web())]);
     }
 }

@@ -78,8 +78,16 @@ impl Session {
             })?;
             projects.push((path.clone(), found));
         }
+        let mut limits = Limits {
+            jobs: JOBS,
+            nodes: NODES,
+            ..Limits::default()
+        };
+        for (key, value) in &place.limits {
+            limits.set(key, *value);
+        }
         let cache = cache_directory().map(|it| it.join("remote"));
-        let fetcher = Fetcher::new(cache, place.offline);
+        let fetcher = Fetcher::new(cache, place.offline, limits.file_bytes);
         let tree = WorkingTree::new(&root, git.clone(), changes, projects, fetcher);
         Ok(Self {
             root,
@@ -88,11 +96,7 @@ impl Session {
             text,
             occasion,
             tree,
-            limits: Limits {
-                jobs: JOBS,
-                nodes: NODES,
-                ..Limits::default()
-            },
+            limits,
             plans: cache_directory()
                 .filter(|_| !place.no_cache)
                 .map(|it| it.join("plans")),
@@ -112,7 +116,7 @@ impl Session {
         let slot = self
             .plans
             .as_ref()
-            .and_then(|it| Slot::new(it, &source, context));
+            .and_then(|it| Slot::new(it, &source, context, &self.limits));
         if let Some(known) = slot.as_ref().and_then(|it| it.load(&self.tree)) {
             return Ok(known);
         }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rave_ci_lang::{Foreign, Limits, OpenError, RemoteError, RemoteFile, Requester, Tree};
+use rave_ci_lang::{Foreign, OpenError, RemoteError, RemoteFile, Requester, Tree};
 use rave_core::name::RepoPath;
 
 use super::git::Git;
@@ -100,7 +100,7 @@ impl Tree for WorkingTree {
     fn read(&self, path: &str) -> Option<String> {
         match (&self.commit, &self.git) {
             (Some(commit), Some(git)) => read_at_commit(git, commit, path),
-            _ => read_below(&self.root, path),
+            _ => read_below(&self.root, path, self.fetcher.limit_bytes),
         }
     }
 
@@ -157,7 +157,7 @@ impl Tree for WorkingTree {
     fn read_at(&self, at: &Foreign, path: &str) -> Option<String> {
         let directory = self.directory_of(&at.project)?;
         if at.sha == UNCOMMITTED {
-            return read_below(directory, path);
+            return read_below(directory, path, self.fetcher.limit_bytes);
         }
         read_at_commit(&Git::new(directory), &at.sha, path)
     }
@@ -199,6 +199,17 @@ impl Tree for WorkingTree {
         rave_ci::find_template(name).map(str::to_owned)
     }
 
+    fn oversize(&self, at: Option<&Foreign>, path: &str) -> Option<u64> {
+        let directory = match at {
+            None if self.commit.is_none() => &self.root,
+            Some(at) if at.sha == UNCOMMITTED => self.directory_of(&at.project)?,
+            // Files of commits are given whatever their size, and the language looks.
+            _ => return None,
+        };
+        let (_, size_bytes) = find_below(directory, path)?;
+        (size_bytes > self.fetcher.limit_bytes as u64).then_some(size_bytes)
+    }
+
     fn prefetch(&self, urls: &[RemoteFile]) {
         self.fetcher.prefetch(urls);
     }
@@ -236,18 +247,28 @@ fn read_at_commit(git: &Git, commit: &str, path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Reads a file below a directory. Links that lead out of it are not followed, since no server would either.
-fn read_below(directory: &Path, path: &str) -> Option<String> {
-    let path = directory.join(checked(path)?).canonicalize().ok()?;
-    if !path.starts_with(directory.canonicalize().ok()?) || !path.is_file() {
+/// Reads a file below a directory, unless it is too large.
+fn read_below(directory: &Path, path: &str, limit_bytes: usize) -> Option<String> {
+    let (path, size_bytes) = find_below(directory, path)?;
+    if size_bytes > limit_bytes as u64 {
         return None;
     }
-    // One byte more than allowed is enough for the language to refuse the file.
-    let limit = Limits::default().file_bytes as u64 + 1;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).ok()?;
-    file.take(limit).read_to_end(&mut bytes).ok()?;
+    // It may grow meanwhile.
+    file.take(limit_bytes as u64).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Returns where a file below a directory is, and its size. Links that lead out of it are not followed, since no server
+/// would either.
+fn find_below(directory: &Path, path: &str) -> Option<(PathBuf, u64)> {
+    let path = directory.join(checked(path)?).canonicalize().ok()?;
+    if !path.starts_with(directory.canonicalize().ok()?) {
+        return None;
+    }
+    let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((path, metadata.len()))
 }
 
 fn files_below(directory: &Path, git: Option<&Git>) -> Vec<String> {
