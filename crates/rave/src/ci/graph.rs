@@ -6,7 +6,7 @@ use clap::Args;
 use rave_ci_lang::{JobPlan, Outcome, Plan};
 use serde_json::{Value, json};
 
-use super::list::{summary, when_label};
+use super::list::{Row, summary, when_label};
 use super::{PlanArgs, Session};
 use crate::terminal::{Style, print, say};
 
@@ -63,7 +63,7 @@ impl<'a> Graph<'a> {
         let mut stages = Vec::new();
         for (stage, jobs) in &self.stages {
             let jobs = jobs.iter().map(|job| {
-                let mut value = summary(job);
+                let mut value = summary(&Row::of(job));
                 if job.needs.is_none() {
                     value["waits_for_stages"] = json!(earlier);
                 }

@@ -1,37 +1,41 @@
 //! Plans of files that have not changed since the last time, so that asking twice costs little.
 //!
-//! What went into a plan is the text, the event and what the tree answered; all of it has to be the same again.
+//! What went into a plan is the text, the event, the limits and what the tree answered; all of it has to be the same again.
+//! Commands that need little of a plan keep that little by itself, since reading a whole plan back takes a while.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rave_ci_lang::{Compiled, EventContext, Fingerprints, Limits, SourceFile, Tree, Variable};
+use rave_ci_lang::{EventContext, Fingerprints, Limits, SourceFile, Tree, Variable};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::remote::write;
 use crate::wiring::VERSION;
 
-/// Plans that are kept, and the largest of them.
-const ENTRIES: usize = 64;
+/// How many are kept, and the largest of them.
+const ENTRIES: usize = 128;
 const ENTRY_BYTES: usize = 16 << 20;
 /// The one variable that is never the same.
 const NEVER_THE_SAME: &str = "CI_PIPELINE_CREATED_AT";
 
-/// A place for one plan.
+/// A place for one plan, or for what one command needs of it.
 #[derive(Debug)]
 pub(crate) struct Slot(PathBuf);
 
 #[derive(Serialize, Deserialize)]
-struct Entry {
+struct Entry<T> {
     fingerprints: Fingerprints,
-    compiled: Compiled,
+    kept: T,
 }
 
 impl Slot {
-    /// Returns the place of a file and event below a directory. `None`: such a plan is not kept.
+    /// Returns the place of a file and event below a directory; `kind` says what of the plan is kept there. `None`: such a
+    /// plan is not kept.
     pub(crate) fn new(
         directory: &Path,
+        kind: &str,
         source: &SourceFile<'_>,
         event: &EventContext,
         limits: &Limits,
@@ -46,6 +50,7 @@ impl Slot {
         };
         add(VERSION);
         add(&program()?);
+        add(kind);
         add(&format!("{limits:?}"));
         add(source.path);
         add(source.text);
@@ -72,19 +77,16 @@ impl Slot {
         Some(Self(directory.join(hex::encode(hasher.finalize()))))
     }
 
-    /// Returns the plan if the tree still answers as it did then.
-    pub(crate) fn load(&self, tree: &dyn Tree) -> Option<Compiled> {
+    /// Returns what is kept if the tree still answers as it did then.
+    pub(crate) fn load<T: DeserializeOwned>(&self, tree: &dyn Tree) -> Option<T> {
         let bytes = std::fs::read(&self.0).ok()?;
-        let entry: Entry = serde_json::from_slice(&bytes).ok()?;
-        entry.fingerprints.hold(tree).then_some(entry.compiled)
+        let entry: Entry<T> = serde_json::from_slice(&bytes).ok()?;
+        entry.fingerprints.hold(tree).then_some(entry.kept)
     }
 
-    /// Keeps a plan. That this fails is no reason to stop.
-    pub(crate) fn store(&self, fingerprints: Fingerprints, compiled: &Compiled) {
-        let entry = Entry {
-            fingerprints,
-            compiled: compiled.clone(),
-        };
+    /// Keeps something. That this fails is no reason to stop.
+    pub(crate) fn store<T: Serialize>(&self, fingerprints: Fingerprints, kept: &T) {
+        let entry = Entry { fingerprints, kept };
         let bytes = serde_json::to_vec(&entry).unwrap_or_default();
         if bytes.is_empty() || bytes.len() > ENTRY_BYTES || write(&self.0, &bytes).is_err() {
             return;
@@ -156,22 +158,28 @@ mod tests {
         };
         let text = "include: a.yml\njob: {script: x}\n";
         let tree = Files("other: {script: x}\n");
-        let slot = Slot::new(directory.path(), &source(text), &event, &Limits::default()).unwrap();
-        assert!(slot.load(&tree).is_none());
+        let slot_in = |kind: &str, event: &EventContext, limits: &Limits| {
+            Slot::new(directory.path(), kind, &source(text), event, limits).unwrap()
+        };
+        let load = |slot: &Slot, tree: &Files| slot.load::<rave_ci_lang::Compiled>(tree);
+        let limits = Limits::default();
+        let slot = slot_in("plan", &event, &limits);
+        assert!(load(&slot, &tree).is_none());
         let recording = Recording::new(&tree);
-        let compiled =
-            rave_ci_lang::compile(&source(text), &event, &recording, &Limits::default()).unwrap();
+        let compiled = rave_ci_lang::compile(&source(text), &event, &recording, &limits).unwrap();
         slot.store(recording.into_answers().fingerprints(), &compiled);
-        assert_eq!(slot.load(&tree), Some(compiled));
-        assert!(slot.load(&Files("changed: {script: x}\n")).is_none());
+        assert_eq!(load(&slot, &tree), Some(compiled));
+        assert!(load(&slot, &Files("changed: {script: x}\n")).is_none());
+        assert!(load(&slot_in("list", &event, &limits), &tree).is_none());
+        let fewer = Limits { jobs: 1, ..limits };
+        assert!(load(&slot_in("plan", &event, &fewer), &tree).is_none());
         let later = EventContext {
             predefined: vec![Variable::public("CI_COMMIT_BRANCH", "topic")],
             ..event.clone()
         };
-        let other = Slot::new(directory.path(), &source(text), &later, &Limits::default()).unwrap();
-        assert!(other.load(&tree).is_none());
+        assert!(load(&slot_in("plan", &later, &limits), &tree).is_none());
         let dated = "job: {script: x, rules: [{if: $CI_PIPELINE_CREATED_AT}]}";
-        assert!(Slot::new(directory.path(), &source(dated), &event, &Limits::default()).is_none());
+        assert!(Slot::new(directory.path(), "plan", &source(dated), &event, &limits).is_none());
         for number in 0..ENTRIES + 5 {
             std::fs::write(directory.path().join(format!("f{number}")), "").unwrap();
         }

@@ -7,6 +7,9 @@ use rave_ci_lang::{
     Compiled, Diagnostic, Diagnostics, Limits, Linted, Recording, SourceFile, Tree as _,
 };
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::arguments::{EventArgs, PlaceArgs};
 use super::env_file;
 use super::git::{Git, remote_project};
@@ -112,24 +115,34 @@ impl Session {
 
     /// Compiles the file for the event, unless nothing has changed since it was compiled the last time.
     pub(crate) fn compile(&self) -> Result<Compiled, Diagnostics> {
+        self.part_of_plan("plan", |it| it)
+    }
+
+    /// Compiles the file like [`Session::compile`], for a part of the plan that is kept by itself, under the name `kind`.
+    pub(crate) fn part_of_plan<T: Serialize + DeserializeOwned>(
+        &self,
+        kind: &str,
+        part: impl FnOnce(Compiled) -> T,
+    ) -> Result<T, Diagnostics> {
         let (source, context) = (self.source(), &self.occasion.context);
         let slot = self
             .plans
             .as_ref()
-            .and_then(|it| Slot::new(it, &source, context, &self.limits));
+            .and_then(|it| Slot::new(it, kind, &source, context, &self.limits));
         if let Some(known) = slot.as_ref().and_then(|it| it.load(&self.tree)) {
             return Ok(known);
         }
         let recording = Recording::new(&self.tree);
         let compiled = rave_ci_lang::compile(&source, context, &recording, &self.limits)?;
+        let part = part(compiled);
         if let Some(slot) = slot {
             let answers = recording.into_answers();
             // An included file may ask for what is never the same.
             if !answers.mention("CI_PIPELINE_CREATED_AT") {
-                slot.store(answers.fingerprints(), &compiled);
+                slot.store(answers.fingerprints(), &part);
             }
         }
-        Ok(compiled)
+        Ok(part)
     }
 
     /// Compiles the file, and also returns it merged.
