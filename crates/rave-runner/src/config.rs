@@ -95,6 +95,9 @@ pub struct ContainerPolicy {
 }
 
 impl ContainerPolicy {
+    /// Where Docker listens, and Podman in its place.
+    pub const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+
     /// Gives jobs nothing beyond a container in the engine's default network.
     #[must_use]
     pub fn new(host: impl Into<String>) -> Self {

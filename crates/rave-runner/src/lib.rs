@@ -4,6 +4,7 @@
 mod cache;
 mod client;
 mod config;
+mod doctor;
 mod exec;
 mod files;
 mod image;
@@ -24,6 +25,7 @@ pub use config::{
     ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,
     SandboxPolicy,
 };
+pub use doctor::{Finding, Health, examine};
 pub use exec::ExecutorError;
 pub use files::unpack::{ExtractError, extract};
 pub use inner::sandbox_main;

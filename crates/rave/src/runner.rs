@@ -23,9 +23,6 @@ use crate::logging;
 use crate::up::Signals;
 use crate::wiring::{self, Base, VERSION};
 
-/// Where Docker listens, and Podman in its place.
-const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
-
 /// How long the embedded runner may take to report the jobs that it gives up.
 const REPORT: Duration = Duration::from_secs(15);
 
@@ -49,7 +46,7 @@ pub(crate) struct RunnerArgs {
     #[arg(
         long,
         value_name = "URL",
-        default_value = DOCKER_SOCKET,
+        default_value = ContainerPolicy::DOCKER_SOCKET,
         env = "DOCKER_HOST"
     )]
     container_host: String,
@@ -224,7 +221,7 @@ pub(crate) fn local_settings(
     };
     // What runs is the user's own, so the engine is the one that the user's other tools talk to.
     let host = std::env::var_os("DOCKER_HOST").and_then(|it| it.into_string().ok());
-    let host = host.unwrap_or_else(|| DOCKER_SOCKET.to_owned());
+    let host = host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned());
     let mut sandbox = sandbox(true, read_only_paths);
     // What a run needs would be pulled anew each time, for its directory is gone afterwards.
     sandbox.images = false;

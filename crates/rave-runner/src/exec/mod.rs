@@ -221,6 +221,12 @@ pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorE
     })
 }
 
+/// Returns the name and version of the container engine at an address, or why it cannot be used.
+pub(crate) async fn container_engine(host: &str) -> Result<String, String> {
+    let engine = container::engine::Engine::new(host).map_err(|error| error.to_string())?;
+    engine.version().await.map_err(|error| error.to_string())
+}
+
 /// Returns what every script's environment has.
 fn base_environment(path: &str, user: &str, home: &str) -> Vec<(String, String)> {
     let pairs = [

@@ -20,7 +20,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A container engine.
 #[derive(Clone, Debug)]
-pub(super) struct Engine {
+pub(in crate::exec) struct Engine {
     http: reqwest::Client,
     base: Url,
     /// How the address was given, for messages.
@@ -29,7 +29,7 @@ pub(super) struct Engine {
 
 /// The engine did not do what it was told.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum EngineError {
+pub(in crate::exec) enum EngineError {
     #[error(
         "the container engine's address {0:?} is not unix:///PATH, tcp://HOST:PORT or http://HOST:PORT"
     )]
@@ -80,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// When it is none, or HTTP cannot be set up.
-    pub(super) fn new(host: &str) -> Result<Self, EngineError> {
+    pub(in crate::exec) fn new(host: &str) -> Result<Self, EngineError> {
         let bad = || EngineError::Address(host.to_owned());
         let mut builder = reqwest::Client::builder()
             .tls_certs_only([])
@@ -153,7 +153,7 @@ impl Engine {
     }
 
     /// Returns the engine's name and version, for the log.
-    pub(super) async fn version(&self) -> Result<String, EngineError> {
+    pub(in crate::exec) async fn version(&self) -> Result<String, EngineError> {
         let what = "tell its version";
         let found = self
             .json(what, self.request(Method::GET, "version"))

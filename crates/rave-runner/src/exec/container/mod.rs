@@ -5,7 +5,7 @@
 //! an image. Each script of the job starts the job's one container anew, so that what a script installs is there for the
 //! next.
 
-mod engine;
+pub(super) mod engine;
 mod files;
 mod ready;
 mod services;
