@@ -82,6 +82,8 @@ impl Engine {
     /// When it is none, or HTTP cannot be set up.
     pub(in crate::exec) fn new(host: &str) -> Result<Self, EngineError> {
         let bad = || EngineError::Address(host.to_owned());
+        // The client asks for one even where it never speaks TLS. A provider may be installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .tls_certs_only([])
             .connect_timeout(Duration::from_secs(10))
