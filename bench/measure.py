@@ -100,7 +100,7 @@ class Server:
     def api(self, token):
         session = requests.Session()
         session.headers["PRIVATE-TOKEN"] = token
-        return lambda path, **more: session.get(f"{self.url}/api/v4{path}", timeout=30, **more)
+        return lambda path, method="GET", **more: session.request(method, f"{self.url}/api/v4{path}", timeout=30, **more)
 
     def repository(self, token, name):
         return f"http://root:{token}@127.0.0.1:{self.port}/root/{name}.git"

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 
+import handover
 import measure
 import peer
 import pipelines
@@ -203,7 +204,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "planning": planning.planning, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "clone": clone, "memory": memory}
 
 
 def main():
