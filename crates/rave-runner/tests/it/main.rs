@@ -6,6 +6,7 @@
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod images;
+mod independent;
 mod jobs;
 mod registry;
 mod sandbox;
