@@ -4,12 +4,15 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from harness import secrets
 from harness.gate import Gates
+from harness.postgres import free_port
 from harness.server import Server
 from harness.stock import StockRunner
+from harness.tls import Authority, TlsFront
 from harness.vault import Vault, verified
 from harness.wait import wait_for
 from harness.world import Run, World, plain, unique
@@ -382,7 +385,7 @@ def test_a_runner_that_is_told_to_end_gives_its_job_to_the_next(world: World, ga
     assert sorted((it.status, getattr(it, "failure_reason", None)) for it in tries) == [("failed", "runner_interrupted"), ("success", None)]
 
 
-def test_a_server_that_restarts_loses_nothing_of_a_running_job(own_server: Make, scratch: object, gates: Gates) -> None:
+def test_a_server_that_restarts_loses_nothing_of_a_running_job(own_server: Make, scratch: Path, gates: Gates) -> None:
     server = own_server(config="[runner]\nembedded = false\n").start()
     world = World(server, scratch)
     before, after, down = unique("before"), unique("after"), unique("down")
@@ -404,3 +407,26 @@ work:
     log = plain(raw_log(run, "work"))
     assert re.findall(r"(?m)^(early|meanwhile) (\d+)\r?$", log) == [(word, str(it)) for word in ("early", "meanwhile") for it in range(1, 2001)]
     assert "\nlast" in log and run.job("work").attributes["artifacts"]
+
+
+def test_a_server_behind_tls_of_a_private_authority(own_server: Make, scratch: Path) -> None:
+    directory = scratch / unique("tls")
+    directory.mkdir()
+    known, stranger = Authority(directory, "known"), Authority(directory, "stranger")
+    front = TlsFront(known)
+    server = own_server(config="[runner]\nembedded = false\n", arguments=("--external-url", front.url), listen=f"127.0.0.1:{free_port()}")
+    front.server = server.start()
+    world = World(server, scratch)
+    runner = StockRunner(world)
+    refused = runner.register(None, "--tls-ca-file", stranger.path, url=front.url)
+    assert refused.returncode != 0 and "certificate signed by unknown authority" in refused.stderr
+    done = runner.register(None, "--tls-ca-file", known.path, url=front.url)
+    assert done.returncode == 0, done.stderr
+    try:
+        runner.start()
+        # Sources, log, artifacts and their download go that way.
+        yaml = "stages: [a, b]\none: {stage: a, script: [date > file], artifacts: {paths: [file]}}\ntwo: {stage: b, script: [cat file .gitlab-ci.yml]}\n"
+        ci(runner, yaml).end("success")
+    finally:
+        runner.kill()
+        front.close()

@@ -47,9 +47,9 @@ class StockRunner:
         env = environment(self.directory / "home")
         return subprocess.run(command, env=env, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
-    def register(self, token: str | None = None) -> subprocess.CompletedProcess[str]:
+    def register(self, token: str | None = None, *more: object, url: str | None = None) -> subprocess.CompletedProcess[str]:
         return self.command(
-            "register", "--non-interactive", "--url", self.world.server.url, "--token", token or self.token, "--name", self.tag, "--executor", "shell",
+            "register", *more, "--non-interactive", "--url", url or self.world.server.url, "--token", token or self.token, "--name", self.tag, "--executor", "shell",
             "--template-config", self.template, "--builds-dir", self.directory / "builds", "--cache-dir", self.directory / "cache",
         )  # fmt: skip
 
