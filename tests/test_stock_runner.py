@@ -102,7 +102,8 @@ build:
     - echo "$TOP and $RAW in $CI_JOB_NAME of $CI_COMMIT_REF_NAME"
     - echo made > out/deep/file && echo no > out/deep/left-out && echo plain > extra
     - 'echo "VERSION=1.2.3" > build.env'
-    - cp suite.xml reports/
+    - cp suite.xml reports/ && cp suite.xml reports/second.xml
+    - 'echo "[]" > quality.json && echo "{}" > links.json'
   after_script:
     - 'echo "status $CI_JOB_STATUS"'
   artifacts:
@@ -111,7 +112,7 @@ build:
     exclude: [out/deep/left-out]
     untracked: true
     expire_in: 1 day
-    reports: {dotenv: build.env, junit: reports/*.xml}
+    reports: {dotenv: build.env, junit: reports/*.xml, codequality: quality.json, annotations: links.json}
 test:
   stage: test
   needs: [build]
@@ -137,6 +138,13 @@ many:
   variables: {GIT_STRATEGY: none}
   script: ['echo "$CI_NODE_INDEX of $CI_NODE_TOTAL"']
 """
+FORMATS = [
+    ("annotations", "gzip", "gl-annotations.json.gz"),
+    ("archive", "zip", "build-main.zip"),
+    ("codequality", "raw", "gl-code-quality-report.json"),
+    ("dotenv", "gzip", ".env.gz"),
+    ("junit", "gzip", "junit.xml.gz"),
+]
 SUITE = '<testsuite name="s"><testcase classname="c" name="good"/><testcase classname="c" name="bad"><failure message="no"/></testcase></testsuite>'
 
 
@@ -168,12 +176,13 @@ def test_a_pipeline_comes_to_the_same_on_either_runner(stock: StockRunner) -> No
     ours.end("success")
     assert ours.job("build").runner["id"] != theirs.job("build").runner["id"] == stock.id
     found, expected = outcome(ours), outcome(theirs)
-    assert expected["build"]["files"] == {"out/deep/file": b"made\n", "extra": b"plain\n", "build.env": b"VERSION=1.2.3\n", "reports/suite.xml": SUITE.encode()}
-    assert expected["build"]["artifacts"] == [("archive", "zip", "build-main.zip"), ("dotenv", "gzip", ".env.gz"), ("junit", "gzip", "junit.xml.gz")]
+    made = expected["build"]["files"]
+    assert (made["out/deep/file"], made["extra"], made["reports/second.xml"]) == (b"made\n", b"plain\n", SUITE.encode()) and "out/deep/left-out" not in made
+    assert expected["build"]["artifacts"] == FORMATS
     fails = expected["fails"]
     assert (fails["status"], fails["exit"]) == (("failed", "script_failure", True), ["42"]) and "status failed" in fails["after_script"]
     assert "version 1.2.3" in expected["test"]["script"] and "version " in expected["alone"]["script"]
-    assert expected["tests"] == {"build": (2, 1)}
+    assert expected["tests"] == {"build": (4, 2)}
     assert found.keys() == expected.keys()
     for name in expected:
         for what in expected[name]:
@@ -430,3 +439,12 @@ def test_a_server_behind_tls_of_a_private_authority(own_server: Make, scratch: P
     finally:
         runner.kill()
         front.close()
+
+
+def test_what_is_too_large_is_refused_once(own_server: Make, scratch: Path) -> None:
+    server = own_server(config="[runner]\nembedded = false\n[ci]\nartifact_limit_bytes = 1000000\n").start()
+    with StockRunner(World(server, scratch)) as runner:
+        run = ci(runner, "work:\n  script: [head -c 3000000 /dev/urandom > large]\n  artifacts: {paths: [large]}\n").end("failed")
+    log = run.trace("work")
+    assert log.count("Uploading artifacts as") == 1 and "413" in log, log
+    assert [it["file_type"] for it in run.job("work").attributes["artifacts"]] == ["trace"]
