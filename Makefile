@@ -48,7 +48,7 @@ test-e2e: build $(VENV)/ready
 test-stock-runner: build $(VENV)/ready ## Build the stock GitLab Runner (needs Go 1.26.5) and let it do jobs
 	@scripts/need test
 	scripts/stock-runner
-	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests/test_stock_runner.py $(PYTEST_ARGS)
+	RAVE_BINARY=$(abspath $(BINARY)) $(PYTHON) -m pytest tests/test_stock_*.py $(PYTEST_ARGS)
 
 bench: release $(VENV)/ready ## Measure against peers in the same run (see bench/README.md)
 	@scripts/need bench

@@ -1,13 +1,14 @@
 """The stock GitLab Runner: registered, started, stopped and killed as people do it. `scripts/stock-runner` builds it."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 from . import secrets
 from .server import ROOT, environment
-from .world import World, unique
+from .world import Run, World, plain, unique
 
 BINARY = Path(os.environ.get("STOCK_RUNNER", ROOT / "target/peers/gitlab-runner")).resolve()
 # `concurrent` bounds all of a machine's runners together; shells that ignore a signal are not waited for long.
@@ -80,6 +81,29 @@ class StockRunner:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
+    def ci(self, yaml: str, files: dict[str, str] | None = None) -> Run:
+        """Makes a project whose jobs are this runner's."""
+        return self.world.ci(self.tagged(yaml), files)
+
     def tagged(self, yaml: str) -> str:
         """Makes a file's jobs this runner's."""
         return f"default:\n  tags: [{self.tag}]\n{yaml}"
+
+
+def raw_log(run: Run, job: str) -> str:
+    """Returns a log as it was sent."""
+    return run.job(job).trace().decode()
+
+
+def _section(log: str, name: str) -> str:
+    """Returns what the log has in a section, as a reader sees it."""
+    found = re.search(rf"section_start:\d+:{name}(?:\[[^\]]*\])?\r\x1b\[0K(.*?)section_end:\d+:{name}\r", log, re.DOTALL)
+    assert found, f"the log has no section {name}:\n{log}"
+    return plain(found[1])
+
+
+def said(log: str, name: str) -> list[str]:
+    """Returns the lines of a section without what the runner itself says."""
+    own_words = ("Executing", "Running after", "WARNING: after_script failed")
+    lines = [it.rstrip("\r") for it in _section(log, name).splitlines()]
+    return [it for it in lines if it and not it.startswith(own_words)]
