@@ -14,7 +14,7 @@ use rave_core::time::Clock;
 pub enum ExecutorKind {
     /// In namespaces of their own, seeing the system read-only and their project directory.
     Sandbox(SandboxPolicy),
-    /// As plain processes of the runner's user. An explicit opt-in: a job can do what that user can.
+    /// As plain processes of the runner's user or another one. An explicit opt-in: a job can do what that user can.
     Shell,
     /// In containers of Docker or Podman. The runner's own scripts run in the sandbox.
     Container(ContainerPolicy, SandboxPolicy),
@@ -191,6 +191,8 @@ pub struct RunnerConfig {
     pub concurrency: usize,
     /// How jobs run.
     pub executor: ExecutorKind,
+    /// The user that jobs of the shell executor run as, when the runner is root. `None` is the runner's own.
+    pub shell_user: Option<String>,
     /// Which images jobs may use.
     pub images: ImagePolicy,
     /// Where working copies live. Private to the runner; made when absent.
@@ -258,6 +260,7 @@ impl RunnerConfig {
             system_id: "s_000000000000".to_owned(),
             concurrency: 1,
             executor: ExecutorKind::Sandbox(SandboxPolicy::default()),
+            shell_user: None,
             images: ImagePolicy::default(),
             builds_dir: data.join("builds"),
             cache_dir: data.join("cache"),

@@ -42,6 +42,9 @@ pub(crate) struct RunnerArgs {
     /// How jobs are kept from this machine; `shell` gives them all that this user can do
     #[arg(long, value_enum, default_value = "sandbox")]
     executor: Executor,
+    /// The user that jobs of the executor `shell` run as, when the runner is root [default: the runner's own]
+    #[arg(long, value_name = "USER")]
+    shell_user: Option<String>,
     /// The address of Docker or Podman for the executor `container`
     #[arg(
         long,
@@ -119,6 +122,7 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
     )?;
     config.concurrency = usize::from(args.concurrency);
     config.images.pull_policies = args.pull_policy;
+    config.shell_user = args.shell_user;
     wiring::runtime()?.block_on(async {
         let runner = make(config)?;
         runner.verify().await.map_err(|error| {
@@ -180,6 +184,10 @@ impl Embedded {
         )?;
         settings.concurrency = wanted.concurrency;
         settings.images = wanted.images.clone();
+        settings.shell_user.clone_from(&wanted.shell_user);
+        if let Some(dir) = &wanted.builds_dir {
+            settings.builds_dir.clone_from(dir);
+        }
         settings.clock = base.clock.clone();
         let runner = make(settings)?;
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());

@@ -173,6 +173,14 @@ pub enum ExecutorError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// Jobs cannot run as the user that the configuration names.
+    #[error("cannot run jobs as the user {user}: {reason}")]
+    ShellUser {
+        /// The user.
+        user: String,
+        /// Why.
+        reason: String,
+    },
     /// The container engine cannot be used.
     #[error(
         "{reason}; hint: start the engine's socket (systemctl start podman.socket or docker.socket) and see that this user may open it"
@@ -195,7 +203,7 @@ pub enum ExecutorError {
 /// Makes the executor that the configuration names.
 ///
 /// # Errors
-/// When the container engine's address is none.
+/// When the container engine's address is none, or the user of the shell executor cannot be had.
 pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorError> {
     let limits = Limits {
         memory_bytes: config.default_memory_bytes,
@@ -211,7 +219,7 @@ pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorE
         ))
     };
     Ok(match &config.executor {
-        ExecutorKind::Shell => Arc::new(shell::Shell::new(launcher)),
+        ExecutorKind::Shell => Arc::new(shell::Shell::new(launcher, config)?),
         ExecutorKind::Sandbox(policy) => sandbox(policy),
         ExecutorKind::Container(policy, own) => Arc::new(container::Containers::new(
             config,

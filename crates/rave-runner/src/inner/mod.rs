@@ -78,7 +78,10 @@ fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
             filter::install(view.nested_namespaces)?;
             supervise::as_init(socket, &script, account.as_ref())
         }
-        Order::Supervise(script) => supervise::as_subreaper(socket, &script),
+        Order::Supervise(person, script) => {
+            person.as_ref().map_or(Ok(()), privileges::become_person)?;
+            supervise::as_subreaper(socket, &script)
+        }
     }
 }
 

@@ -28,8 +28,8 @@ pub(crate) enum Order {
     },
     /// Build the view of a sandbox, become the job's user, and run a script.
     Enclose(Box<View>, Script),
-    /// Run a script as the runner's user.
-    Supervise(Script),
+    /// Run a script as the runner's user, or as another user of the machine.
+    Supervise(Option<Person>, Script),
 }
 
 /// The network of what runs in the sandbox.
@@ -39,6 +39,14 @@ pub(crate) enum Net {
     Machine,
     /// A loopback device of its own.
     None,
+}
+
+/// A user of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Person {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// A script and what it runs with.

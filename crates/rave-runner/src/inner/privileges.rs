@@ -10,7 +10,7 @@ use nix::unistd::{ForkResult, Gid, Uid, fork, setgroups, setresgid, setresuid};
 
 use super::account::Account;
 use super::failed;
-use super::order::View;
+use super::order::{Person, View};
 
 /// What root may do in a container of the common runtimes, by the kernel's numbers.
 const KEPT: [i32; 14] = [
@@ -51,6 +51,16 @@ pub(super) fn become_user(view: &View) -> Result<(), String> {
     )?;
     seal(view)?;
     prctl::set_no_new_privs().map_err(failed("cannot forbid new privileges"))
+}
+
+/// Becomes another user of the machine, with that user's groups.
+pub(super) fn become_person(person: &Person) -> Result<(), String> {
+    let what = "cannot become the user of jobs";
+    let (uid, gid) = (Uid::from_raw(person.uid), Gid::from_raw(person.gid));
+    let groups: Vec<Gid> = person.groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups).map_err(failed(what))?;
+    setresgid(gid, gid, gid).map_err(failed(what))?;
+    setresuid(uid, uid, uid).map_err(failed(what))
 }
 
 /// Becomes root of an image, all of whose users are users without rights outside. When the runner is not root there is only

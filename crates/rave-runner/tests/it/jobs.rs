@@ -507,3 +507,68 @@ async fn a_broken_working_copy_mends_itself() {
     );
     bench.stop().await;
 }
+
+/// A directory that other users may pass through, unlike those of `tempfile`.
+fn open_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("opened");
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_runs_jobs_as_the_user_that_it_is_told() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can; what others are told is the next test's.
+        return;
+    }
+    let dir = open_directory();
+    let builds = dir.path().join("builds");
+    let bench = Bench::start(|config| {
+        shell(config);
+        config.shell_user = Some("nobody".to_owned());
+        config.builds_dir = builds;
+    })
+    .await;
+    let mut work = job(
+        1,
+        &[
+            "id -un; echo \"$USER\"; echo made > file; cat \"$SECRET_FILE\"",
+            "! ls /root 2> /dev/null",
+            "(setsid sleep 7123 &) ",
+        ],
+    );
+    work["variables"]
+        .as_array_mut()
+        .expect("a list")
+        .push(json!({"key": "SECRET_FILE", "value": "file variable", "file": true}));
+    work["artifacts"] = json!([{"name": "made", "paths": ["file"], "artifact_type": "archive", "artifact_format": "zip"}]);
+    let done = bench.run(work).await;
+    assert_eq!(done.status, "success", "{}", done.log());
+    assert!(
+        done.log().contains("\nnobody\nnobody\nfile variable"),
+        "{}",
+        done.log()
+    );
+    crate::gone("7123").await;
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_the_shell_who_cannot_be_had_is_named_at_the_start() {
+    let dir = open_directory();
+    let start = |user: &str| {
+        let clock = std::sync::Arc::new(rave_core::time::SystemClock);
+        let token = rave_core::secret::Secret::new("glrt-any");
+        let mut config =
+            rave_runner::RunnerConfig::new("http://127.0.0.1:1", token, dir.path(), clock);
+        config.executor = rave_runner::ExecutorKind::Shell;
+        config.shell_user = Some(user.to_owned());
+        let runner = rave_runner::Runner::new(config).expect("a runner");
+        let never = tokio_util::sync::CancellationToken::new();
+        runner.run(never.clone(), never)
+    };
+    let error = start("no-such-user").await.expect_err("refused");
+    let text = format!("{error:?}");
+    assert!(text.contains("no-such-user"), "{text}");
+}

@@ -17,6 +17,9 @@ pub(crate) struct Runner {
     pub(crate) job_pids: Option<u64>,
     pub(crate) network: bool,
     pub(crate) read_only_paths: Vec<PathBuf>,
+    pub(crate) shell_user: Option<String>,
+    /// `None`: in the data directory.
+    pub(crate) builds_dir: Option<PathBuf>,
     pub(crate) images: ImagePolicy,
     pub(crate) container: ContainerPolicy,
 }
@@ -58,6 +61,8 @@ impl Runner {
                 .choice(SECTION, "network", &[("host", true), ("none", false)])
                 .unwrap_or(true),
             read_only_paths: paths.into_iter().map(PathBuf::from).collect(),
+            shell_user: text(reader.text(SECTION, "shell_user")),
+            builds_dir: text(reader.text(SECTION, "builds_dir")).map(PathBuf::from),
             images: images(reader),
             container: container(reader),
         }
@@ -66,7 +71,6 @@ impl Runner {
 
 fn images(reader: &mut Reader) -> ImagePolicy {
     const SECTION: &str = "runner.images";
-    let text = |it: Option<String>| it.filter(|it| !it.is_empty());
     ImagePolicy {
         default_image: text(reader.text(SECTION, "default_image")),
         pull_policies: policies(reader, SECTION, "pull_policies"),
@@ -75,6 +79,11 @@ fn images(reader: &mut Reader) -> ImagePolicy {
         allowed_services: reader.list(SECTION, "allowed_services"),
         auth_file: text(reader.text(SECTION, "auth_file")).map(PathBuf::from),
     }
+}
+
+/// Takes the empty text for none.
+fn text(found: Option<String>) -> Option<String> {
+    found.filter(|it| !it.is_empty())
 }
 
 fn policies(reader: &mut Reader, section: &str, key: &str) -> Vec<PullPolicy> {
@@ -90,9 +99,8 @@ fn policies(reader: &mut Reader, section: &str, key: &str) -> Vec<PullPolicy> {
 fn container(reader: &mut Reader) -> ContainerPolicy {
     const SECTION: &str = "runner.container";
     let host = reader.text(SECTION, "host").unwrap_or_default();
-    let network = reader.text(SECTION, "network");
     ContainerPolicy {
-        network: network.filter(|it| !it.is_empty()),
+        network: text(reader.text(SECTION, "network")),
         privileged: reader.flag(SECTION, "privileged").unwrap_or_default(),
         privileged_services: reader
             .flag(SECTION, "privileged_services")

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use rave_core::secret::Secret;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::cgroup::Limits;
@@ -64,7 +65,7 @@ impl Containers {
             policy,
             images: config.images.clone(),
             own,
-            owner: config.system_id.clone(),
+            owner: owner(config),
             grace: config.kill_grace,
             numbers: std::sync::atomic::AtomicU64::new(0),
         })
@@ -259,7 +260,10 @@ impl Containers {
 #[async_trait]
 impl Executor for Containers {
     fn layout(&self) -> Layout {
-        self.own.layout()
+        Layout {
+            direct: false,
+            ..self.own.layout()
+        }
     }
 
     async fn check(&self) -> Result<(), ExecutorError> {
@@ -280,6 +284,13 @@ impl Executor for Containers {
             () = stopped => Err(SetupError::Stopped),
         }
     }
+}
+
+/// Tells runners of one machine from each other, and is the same over restarts.
+fn owner(config: &RunnerConfig) -> String {
+    let dir = config.builds_dir.as_os_str().as_encoded_bytes();
+    let digest = hex::encode(Sha256::digest(dir));
+    format!("{}-{}", config.system_id, &digest[..8])
 }
 
 /// Waits until there is no use in going on.
