@@ -6,8 +6,10 @@ import pytest
 
 from harness.podman import Podman
 from harness.processes import processes
+from harness.registry import Registry
 from harness.runner import RemoteRunner
 from harness.server import Server
+from harness.tree import Tree
 from harness.wait import wait_for
 from harness.world import Run, World, unique
 
@@ -189,3 +191,34 @@ def test_a_killed_runner_leaves_nothing_for_long(podman: Podman, own_server: Cal
     with RemoteRunner(directory, *arguments):
         wait_for("no container of the killed runner", lambda: podman.containers() == [])
         assert processes("sleep 3019") == []
+
+
+@pytest.fixture(scope="module")
+def registry(scratch) -> Iterator[Registry]:
+    it = Registry(scratch / "registry")
+    yield it
+    it.close()
+
+
+def test_a_laptop_runs_jobs_in_images_and_keeps_these(podman: Podman, registry: Registry, scratch) -> None:
+    image = f"{registry.address}/tools:1"
+    podman.run("push", "--tls-verify=false", "localhost/tools:1", image)
+    pipeline = f"work:\n  image: {image}\n  script: [only-here, 'test ! -e /usr/bin/git', cat README]\n"
+    work = Tree(scratch / unique("tree"), {".gitlab-ci.yml": pipeline, "README": "as it is\n"})
+    for _ in range(2):
+        ran = work.run("--executor", "sandbox").must(0)
+        assert {"from the image", "as it is"} <= set(ran.log("work"))
+        registry.close()
+
+
+def test_a_laptop_runs_jobs_in_its_containers(podman: Podman, scratch) -> None:
+    pipeline = """
+work:
+  image: localhost/tools:1
+  services: [{name: localhost/team/web:1, alias: site}]
+  script: [only-here, 'wget -q -O - http://site:8080/index.html']
+"""
+    work = Tree(scratch / unique("tree"), {".gitlab-ci.yml": pipeline})
+    ran = work.run("--executor", "container", DOCKER_HOST=podman.host).must(0)
+    assert {"from the image", "hello from the service"} <= set(ran.log("work"))
+    assert podman.containers() == []

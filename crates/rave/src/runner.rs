@@ -230,9 +230,7 @@ pub(crate) fn local_settings(
     // What runs is the user's own, so the engine is the one that the user's other tools talk to.
     let host = std::env::var_os("DOCKER_HOST").and_then(|it| it.into_string().ok());
     let host = host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned());
-    let mut sandbox = sandbox(true, read_only_paths);
-    // What a run needs would be pulled anew each time, for its directory is gone afterwards.
-    sandbox.images = false;
+    let sandbox = sandbox(true, read_only_paths);
     let executor = self::executor(executor, sandbox, &ContainerPolicy::new(host));
     let mut config = settings(
         url.to_owned(),
@@ -244,6 +242,8 @@ pub(crate) fn local_settings(
     )?;
     // The repository is on this machine, and the runner's directory is gone after the run.
     config.object_limit_bytes = 0;
+    // A laptop is not always online, and what is here was fetched by its own user.
+    config.images.pull_policies = vec![PullPolicy::IfNotPresent];
     Ok(config)
 }
 

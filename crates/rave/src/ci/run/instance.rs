@@ -38,6 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) directory: &'a Path,
     /// Where caches of jobs stay.
     pub(super) caches: PathBuf,
+    /// Where images of jobs stay.
+    pub(super) images: PathBuf,
     /// Path of the project on its real server.
     pub(super) project_path: &'a str,
     pub(super) default_branch: &'a str,
@@ -183,6 +185,7 @@ async fn start_runner(
             wanted.read_only_paths.clone(),
         )?;
         settings.cache_dir.clone_from(&wanted.caches);
+        settings.images_dir.clone_from(&wanted.images);
         settings.concurrency = wanted.concurrency;
         anyhow::Ok(settings)
     };

@@ -165,6 +165,7 @@ async fn open<'a>(
     let wanted = Wanted {
         directory: directory.path(),
         caches: place.caches(),
+        images: place.images(),
         project_path: &context.project_path,
         default_branch: branch.map_or("main", |it| it.value.as_str()),
         executor: args.how.executor,

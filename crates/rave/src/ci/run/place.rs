@@ -20,6 +20,7 @@ const RUN: &str = "run-";
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     base: PathBuf,
+    images: PathBuf,
 }
 
 /// The directory of one run, removed when it is dropped unless it is to be kept.
@@ -44,8 +45,14 @@ impl Place {
             .map(|it| if it.is_alphanumeric() { it } else { '-' })
             .collect();
         Self {
+            images: base.join("images"),
             base: base.join("ci").join(format!("{name}-{}", &digest[..12])),
         }
+    }
+
+    /// The images of jobs, which all projects share.
+    pub(super) fn images(&self) -> PathBuf {
+        self.images.clone()
     }
 
     /// The caches of jobs, which stay from run to run.
