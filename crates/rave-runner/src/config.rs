@@ -176,6 +176,31 @@ impl Default for ImagePolicy {
     }
 }
 
+/// A bucket in which several runners share their caches. Its names are those of GitLab Runner's `[runners.cache.s3]`.
+#[derive(Clone, Debug)]
+pub struct S3Cache {
+    /// The server's host and port, or its whole address; empty for Amazon's own.
+    pub server_address: String,
+    /// Whether a server without a scheme in its address is spoken to without TLS.
+    pub insecure: bool,
+    /// The bucket.
+    pub bucket: String,
+    /// Where the bucket is, such as `eu-central-1`.
+    pub region: String,
+    /// The name of the key.
+    pub access_key: String,
+    /// The key.
+    pub secret_key: Secret,
+    /// What belongs to a key that is good for a while only.
+    pub session_token: Option<Secret>,
+    /// What the names of all objects begin with.
+    pub path: String,
+    /// Whether runners with other tokens use the same caches.
+    pub shared: bool,
+    /// Whether the bucket is the first part of the path. Without a word it is part of the host only at Amazon.
+    pub path_style: Option<bool>,
+}
+
 /// Everything a [`Runner`](crate::Runner) needs to know.
 #[derive(Clone)]
 pub struct RunnerConfig {
@@ -219,6 +244,8 @@ pub struct RunnerConfig {
     pub output_limit_bytes: u64,
     /// The size above which the least recently used caches are deleted.
     pub cache_limit_bytes: u64,
+    /// Where caches are instead, for several machines.
+    pub cache_s3: Option<S3Cache>,
     /// The size above which the least recently used fetched objects are deleted; 0 keeps none.
     pub object_limit_bytes: u64,
     /// Whether jobs choose their directory by `GIT_CLONE_PATH`. Without a word they do where each has a file system of its own.
@@ -274,6 +301,7 @@ impl RunnerConfig {
             pids: Some(4096),
             output_limit_bytes: 4 << 20,
             cache_limit_bytes: 5 << 30,
+            cache_s3: None,
             object_limit_bytes: 10 << 30,
             custom_build_dir: None,
             kill_grace: Duration::from_secs(10),
@@ -306,6 +334,9 @@ pub enum ConfigError {
     /// No job could ever run.
     #[error("concurrency must be at least 1")]
     Concurrency,
+    /// The place of shared caches is none.
+    #[error("cannot use the shared cache: {0}")]
+    Cache(String),
     /// The HTTP client cannot be built, for example for want of certificates.
     #[error("cannot set up the HTTP client")]
     Http(#[source] reqwest::Error),

@@ -23,7 +23,7 @@ mod wire;
 pub use client::ClientError;
 pub use config::{
     ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,
-    SandboxPolicy,
+    S3Cache, SandboxPolicy,
 };
 pub use doctor::{Finding, Health, examine};
 pub use exec::ExecutorError;

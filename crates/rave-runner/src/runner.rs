@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::cache::Caches;
+use crate::cache::s3::S3;
 use crate::client::{Client, ClientError, chain};
 use crate::config::{ConfigError, RunnerConfig};
 use crate::exec::{self, Executor, ExecutorError};
@@ -23,6 +24,7 @@ use crate::state::{State, StateError};
 pub struct Runner {
     config: Arc<RunnerConfig>,
     client: Arc<Client>,
+    bucket: Option<Arc<S3>>,
 }
 
 /// The runner cannot go on.
@@ -48,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<Client>,
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) caches: Caches,
+    pub(crate) bucket: Option<Arc<S3>>,
     pub(crate) stores: Stores,
     pub(crate) state: State,
 }
@@ -68,9 +71,15 @@ impl Runner {
             })?;
         }
         let client = Arc::new(Client::new(&config)?);
+        let bucket = config.cache_s3.as_ref();
+        let bucket = bucket.map(|it| S3::open(it, &config.short_token()));
+        let bucket = bucket
+            .transpose()
+            .map_err(|error| ConfigError::Cache(chain(&error)))?;
         Ok(Self {
             config: Arc::new(config),
             client,
+            bucket: bucket.map(Arc::new),
         })
     }
 
@@ -105,6 +114,7 @@ impl Runner {
             client: self.client.clone(),
             executor,
             caches,
+            bucket: self.bucket,
             stores,
             state,
         });

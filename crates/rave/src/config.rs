@@ -8,6 +8,7 @@ use rave_ci_lang::Limits;
 use rave_core::secret::Secret;
 use rave_store::{DatabaseUrl, Durability};
 
+pub(crate) mod bucket;
 mod reader;
 mod runner;
 

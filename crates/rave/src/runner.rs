@@ -10,7 +10,8 @@ use clap::Args;
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{
-    ContainerPolicy, ExecutorKind, Network, PullPolicy, Runner, RunnerConfig, SandboxPolicy,
+    ContainerPolicy, ExecutorKind, Network, PullPolicy, Runner, RunnerConfig, S3Cache,
+    SandboxPolicy,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -188,6 +189,7 @@ impl Embedded {
         if let Some(dir) = &wanted.builds_dir {
             settings.builds_dir.clone_from(dir);
         }
+        settings.cache_s3 = wanted.cache.as_ref().map(open_bucket).transpose()?;
         settings.clock = base.clock.clone();
         let runner = make(settings)?;
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -212,6 +214,31 @@ impl Embedded {
             tracing::warn!("the embedded runner did not stop in time");
         }
     }
+}
+
+/// Reads the key of a bucket, from a file as Amazon's own tools write it.
+fn open_bucket(bucket: &config::bucket::Bucket) -> anyhow::Result<S3Cache> {
+    let path = &bucket.credentials_file;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let find = |key: &str| {
+        let mut pairs = text.lines().filter_map(|it| it.split_once('='));
+        let value = pairs.find(|it| it.0.trim() == key)?.1.trim();
+        Some(value.to_owned())
+    };
+    let need = |key: &str| find(key).with_context(|| format!("{} has no {key}", path.display()));
+    Ok(S3Cache {
+        server_address: bucket.server_address.clone(),
+        insecure: false,
+        bucket: bucket.name.clone(),
+        region: bucket.region.clone(),
+        access_key: need("aws_access_key_id")?,
+        secret_key: Secret::new(need("aws_secret_access_key")?),
+        session_token: find("aws_session_token").map(Secret::new),
+        path: bucket.path.clone(),
+        shared: bucket.shared,
+        path_style: None,
+    })
 }
 
 /// Returns the settings of a runner for the pipelines of a working tree: what it runs is its user's own.

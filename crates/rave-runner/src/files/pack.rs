@@ -30,6 +30,29 @@ pub(crate) enum PackError {
     Format(String),
 }
 
+/// How hard an archive is compressed, from 0 to 9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Level(u32);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self(4)
+    }
+}
+
+impl Level {
+    /// Reads `ARTIFACT_COMPRESSION_LEVEL` or `CACHE_COMPRESSION_LEVEL`.
+    pub(crate) fn named(name: &str) -> Self {
+        match name.trim() {
+            "fastest" => Self(1),
+            "fast" => Self(2),
+            "slow" => Self(7),
+            "slowest" => Self(9),
+            _ => Self::default(),
+        }
+    }
+}
+
 /// Writes the files at `paths` in the given format. Returns how many entries there are.
 ///
 /// A file that goes away while this runs is left out: jobs leave processes behind that clean up.
@@ -37,11 +60,12 @@ pub(crate) fn pack<'a>(
     tree: &Tree,
     paths: impl Iterator<Item = &'a Relative>,
     format: &str,
+    level: Level,
     into: &mut File,
 ) -> Result<usize, PackError> {
     match format {
-        "zip" | "" => zip(tree, paths, into),
-        "gzip" => gzip(tree, paths, into),
+        "zip" | "" => zip(tree, paths, level, into),
+        "gzip" => gzip(tree, paths, level, into),
         "raw" => raw(tree, paths, into),
         other => Err(PackError::Format(other.to_owned())),
     }
@@ -61,6 +85,7 @@ fn entry(tree: &Tree, path: &Relative) -> Result<Option<Entry>, PackError> {
 fn zip<'a>(
     tree: &Tree,
     paths: impl Iterator<Item = &'a Relative>,
+    level: Level,
     into: &mut File,
 ) -> Result<usize, PackError> {
     let mut writer = ZipWriter::new(io::BufWriter::new(into));
@@ -77,7 +102,7 @@ fn zip<'a>(
         let Some(name) = path.as_path().to_str() else {
             continue;
         };
-        let options = options(&entry).map_err(failed)?;
+        let options = options(&entry, level).map_err(failed)?;
         match entry.kind {
             Kind::Directory => writer.add_directory(name, options).map_err(failed)?,
             Kind::Symlink => {
@@ -120,10 +145,13 @@ fn zip<'a>(
     Ok(count)
 }
 
-fn options(entry: &Entry) -> zip::result::ZipResult<FullFileOptions<'static, 'static>> {
+fn options(
+    entry: &Entry,
+    level: Level,
+) -> zip::result::ZipResult<FullFileOptions<'static, 'static>> {
     let mut options = FullFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(4))
+        .compression_level(Some(i64::from(level.0)))
         .unix_permissions(entry.mode)
         // Compressed data may outgrow its file a little.
         .large_file(entry.size_bytes > 0xf000_0000);
@@ -140,6 +168,7 @@ fn options(entry: &Entry) -> zip::result::ZipResult<FullFileOptions<'static, 'st
 fn gzip<'a>(
     tree: &Tree,
     paths: impl Iterator<Item = &'a Relative>,
+    level: Level,
     into: &mut File,
 ) -> Result<usize, PackError> {
     let mut count = 0;
@@ -154,7 +183,7 @@ fn gzip<'a>(
         let name = path.as_path().as_os_str().as_encoded_bytes();
         let mut member = GzBuilder::new()
             .filename(name)
-            .write(&mut *into, Compression::default());
+            .write(&mut *into, Compression::new(level.0));
         io::copy(&mut file, &mut member).map_err(|source| PackError::Read {
             path: shown(path),
             source,
@@ -210,7 +239,7 @@ mod tests {
             .map(|it| Relative::new(Path::new(it)).expect("relative"))
             .collect();
         let mut file = tempfile::tempfile().expect("a file");
-        let count = pack(&tree, paths.iter(), format, &mut file)?;
+        let count = pack(&tree, paths.iter(), format, Level::default(), &mut file)?;
         let mut bytes = Vec::new();
         file.rewind().expect("rewound");
         file.read_to_end(&mut bytes).expect("read");

@@ -114,7 +114,7 @@ fn modified<'a>(mut fields: impl Iterator<Item = &'a ExtraField>) -> Option<Syst
 mod tests {
     use super::*;
     use crate::files::collect::{Wanted, collect};
-    use crate::files::pack::pack;
+    use crate::files::pack::{Level, pack};
     use std::fs;
     use std::io::{Seek as _, Write as _};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -220,7 +220,14 @@ mod tests {
         let collected = collect(&tree, &wanted, "/p").expect("collected");
         let mut file = tempfile::tempfile().expect("a file");
         assert_eq!(
-            pack(&tree, collected.paths.iter(), "zip", &mut file).expect("packed"),
+            pack(
+                &tree,
+                collected.paths.iter(),
+                "zip",
+                Level::default(),
+                &mut file
+            )
+            .expect("packed"),
             4
         );
         file.rewind().expect("rewound");

@@ -2,14 +2,20 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempPath;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::stages::{Failure, Stages, blocking};
+use crate::cache::s3::{S3, S3Error};
 use crate::cache::{CacheError, clean_key};
 use crate::client::artifacts::Upload;
 use crate::client::chain;
 use crate::exec::{Outcome, Whose};
 use crate::files::collect::{Collected, Finding, Wanted, collect};
-use crate::files::pack::pack;
+use crate::files::pack::{Level, pack};
 use crate::files::tree::Relative;
 use crate::files::unpack::{OutwardLinks, unpack};
 use crate::trace::Tone;
@@ -78,6 +84,26 @@ impl Stages<'_> {
     }
 
     async fn restore(&self, keys: Vec<String>) -> io::Result<Option<String>> {
+        let mut left = self.attempts("RESTORE_CACHE_ATTEMPTS");
+        loop {
+            let restored = match &self.shared.bucket {
+                None => self.restore_local(keys.clone()).await,
+                Some(bucket) => self.restore_from(bucket, &keys).await,
+            };
+            left -= 1;
+            if restored.is_ok() || left == 0 || self.stops.script.is_cancelled() {
+                return restored;
+            }
+        }
+    }
+
+    /// Reads how often something is tried.
+    fn attempts(&self, variable: &str) -> u32 {
+        let attempts = self.variables.get(variable).trim().parse();
+        attempts.unwrap_or(1_u32).clamp(1, 10)
+    }
+
+    async fn restore_local(&self, keys: Vec<String>) -> io::Result<Option<String>> {
         let (caches, place) = (self.shared.caches.clone(), self.place.clone());
         let (project, now) = (self.job.job_info.project_id, self.shared.config.clock.now());
         blocking(move || {
@@ -86,6 +112,41 @@ impl Stages<'_> {
             Ok(restored.map(str::to_owned))
         })
         .await
+    }
+
+    async fn restore_from(&self, bucket: &S3, keys: &[String]) -> io::Result<Option<String>> {
+        for key in keys {
+            let builds = self.shared.config.builds_dir.clone();
+            let file = blocking(move || tempfile::NamedTempFile::new_in(builds)).await?;
+            let object = bucket.object(self.job.job_info.project_id, key);
+            let fetched = bucket.fetch(&object, file.path(), self.shared.config.clock.now());
+            if self.in_time(fetched, &self.stops.script).await? {
+                let place = self.place.clone();
+                let unpacked = blocking(move || {
+                    unpack(file.reopen()?, &place.project_tree()?, OutwardLinks::Make)
+                        .map_err(|it| io::Error::other(chain(&it)))
+                });
+                unpacked.await?;
+                return Ok(Some(key.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets a transfer of a cache take as long as it may.
+    async fn in_time<T>(
+        &self,
+        transfer: impl Future<Output = Result<T, S3Error>>,
+        stop: &CancellationToken,
+    ) -> io::Result<T> {
+        let minutes = self.variables.get("CACHE_REQUEST_TIMEOUT").trim().parse();
+        let most = Duration::from_secs(60 * minutes.unwrap_or(10).clamp(1, 1440));
+        let deadline = self.deadline.min(Instant::now() + most);
+        tokio::select! {
+            done = transfer => done.map_err(|it| io::Error::other(chain(&it))),
+            () = stop.cancelled() => Err(io::Error::other("canceled")),
+            () = tokio::time::sleep_until(deadline) => Err(io::Error::other("the transfer took too long")),
+        }
     }
 
     /// Saves the caches that are due. A cache that fails is only a warning.
@@ -124,13 +185,39 @@ impl Stages<'_> {
         if collected.paths.is_empty() {
             return Ok(0);
         }
-        let (caches, place) = (self.shared.caches.clone(), self.place.clone());
+        let level = Level::named(self.variables.get("CACHE_COMPRESSION_LEVEL"));
         let (project, now) = (self.job.job_info.project_id, self.shared.config.clock.now());
+        if let Some(bucket) = &self.shared.bucket {
+            let (file, count) = self.pack(collected, "zip".to_owned(), level).await?;
+            let object = bucket.object(project, &key);
+            let stored = bucket.store(&object, &file, now);
+            self.in_time(stored, &self.stops.all).await?;
+            return Ok(count);
+        }
+        let (caches, place) = (self.shared.caches.clone(), self.place.clone());
         blocking(move || {
             let tree = place.project_tree()?;
             caches
-                .save(project, &key, &tree, collected.paths.iter(), now)
+                .save(project, &key, &tree, collected.paths.iter(), level, now)
                 .map_err(plain)
+        })
+        .await
+    }
+
+    /// Packs files into an archive beside the builds.
+    async fn pack(
+        &self,
+        collected: Collected,
+        format: String,
+        level: Level,
+    ) -> io::Result<(TempPath, usize)> {
+        let (place, builds) = (self.place.clone(), self.shared.config.builds_dir.clone());
+        blocking(move || {
+            let mut file = tempfile::NamedTempFile::new_in(builds)?;
+            let (tree, paths) = (place.project_tree()?, collected.paths.iter());
+            let count = pack(&tree, paths, &format, level, file.as_file_mut());
+            let count = count.map_err(|it| io::Error::other(chain(&it)))?;
+            Ok((file.into_temp_path(), count))
         })
         .await
     }
@@ -225,12 +312,16 @@ impl Stages<'_> {
                     dependency.name, dependency.id
                 );
                 self.trace.line(Tone::Notice, &text);
-                self.download(dependency).await.map_err(|reason| {
-                    Failure::System(format!(
-                        "cannot get the artifacts of {}: {reason}",
-                        dependency.name
-                    ))
-                })?;
+                let mut left = self.attempts("ARTIFACT_DOWNLOAD_ATTEMPTS");
+                while let Err(reason) = self.download(dependency).await {
+                    left -= 1;
+                    let text = format!("cannot get the artifacts of {}: {reason}", dependency.name);
+                    if left == 0 || self.stops.script.is_cancelled() {
+                        return Err(Failure::System(text));
+                    }
+                    let text = format!("WARNING: {text}; trying again");
+                    self.trace.line(Tone::Warning, &text);
+                }
             }
             Ok(())
         })
@@ -317,15 +408,8 @@ impl Stages<'_> {
             self.trace.line(Tone::Plain, "There are no files to upload");
             return Ok(());
         }
-        let (place, builds) = (self.place.clone(), self.shared.config.builds_dir.clone());
-        let format = artifact.artifact_format.clone();
-        let packed = blocking(move || {
-            let mut file = tempfile::NamedTempFile::new_in(builds)?;
-            let tree = place.project_tree()?;
-            let count = pack(&tree, collected.paths.iter(), &format, file.as_file_mut());
-            let count = count.map_err(|it| io::Error::other(chain(&it)))?;
-            Ok((file.into_temp_path(), count))
-        });
+        let level = Level::named(self.variables.get("ARTIFACT_COMPRESSION_LEVEL"));
+        let packed = self.pack(collected, artifact.artifact_format.clone(), level);
         let (file, count) = packed.await.map_err(|it| it.to_string())?;
         if count == 0 {
             return Ok(());

@@ -66,7 +66,9 @@ impl Place {
 
     /// Chooses the directories for fetching into the store of objects in `dir`.
     pub(crate) fn of_store(dir: &Path, owner: Option<u32>) -> Self {
-        Self::below(dir, Path::new(INSIDE), Path::new("repo"), owner)
+        // An executor may keep something beside what all places of a project are below.
+        let base = dir.join("fetch");
+        Self::below(&base, Path::new(INSIDE), Path::new("repo"), owner)
     }
 
     fn below(base: &Path, job_builds: &Path, name: &Path, owner: Option<u32>) -> Self {

@@ -166,12 +166,15 @@ impl Stores {
     }
 }
 
+/// Where the repository is in a store.
+const REPOSITORY: &str = "fetch/repo";
+
 /// The file whose time says when a store was last used.
 const USED: &str = "used";
 
 /// Returns what the packs of a store take; the rest is little.
 fn size_bytes(store: &Path) -> u64 {
-    let packs = fs::read_dir(store.join("repo/objects/pack"));
+    let packs = fs::read_dir(store.join(REPOSITORY).join("objects/pack"));
     let sizes = packs.into_iter().flatten().flatten();
     sizes
         .filter_map(|it| it.metadata().ok())
@@ -196,7 +199,7 @@ impl Store {
     }
 
     fn repository(&self) -> PathBuf {
-        self.dir.join("repo")
+        self.dir.join(REPOSITORY)
     }
 
     fn snapshot(&self) -> PathBuf {
@@ -428,7 +431,7 @@ mod tests {
     async fn the_store_used_longest_ago_goes_first_but_not_under_a_job() {
         let dir = tempfile::tempdir().expect("a directory");
         for (number, name) in ["old", "middle", "new"].into_iter().enumerate() {
-            let packs = dir.path().join(name).join("repo/objects/pack");
+            let packs = dir.path().join(name).join("fetch/repo/objects/pack");
             fs::create_dir_all(&packs).expect("made");
             fs::write(packs.join("pack-1.pack"), [0; 100]).expect("written");
             let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64);

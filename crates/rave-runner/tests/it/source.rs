@@ -164,7 +164,7 @@ async fn no_job_changes_what_others_share() {
     // A store that is broken is found out and made anew.
     let stores = sources.bench.dir.path().join("data/cache/git");
     for store in std::fs::read_dir(&stores).expect("stores").flatten() {
-        for pack in std::fs::read_dir(store.path().join("repo/objects/pack"))
+        for pack in std::fs::read_dir(store.path().join("fetch/repo/objects/pack"))
             .expect("packs")
             .flatten()
         {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rave_runner::{ContainerPolicy, ImagePolicy, PullPolicy};
 
+use super::bucket::Bucket;
 use super::reader::Reader;
 
 /// The embedded runner.
@@ -22,6 +23,7 @@ pub(crate) struct Runner {
     pub(crate) builds_dir: Option<PathBuf>,
     pub(crate) images: ImagePolicy,
     pub(crate) container: ContainerPolicy,
+    pub(crate) cache: Option<Bucket>,
 }
 
 /// How jobs are kept from the host.
@@ -65,6 +67,7 @@ impl Runner {
             builds_dir: text(reader.text(SECTION, "builds_dir")).map(PathBuf::from),
             images: images(reader),
             container: container(reader),
+            cache: Bucket::read(reader),
         }
     }
 }

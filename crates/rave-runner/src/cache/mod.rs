@@ -1,4 +1,9 @@
 //! Caches on this machine's disk: found by key, replaced whole, and deleted when they grow too much.
+//!
+//! Those in a bucket are the business of [`s3`].
+
+pub(crate) mod s3;
+mod sign;
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _};
@@ -8,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rave_core::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::files::pack::{PackError, pack};
+use crate::files::pack::{Level, PackError, pack};
 use crate::files::tree::{Relative, Tree};
 use crate::files::unpack::{OutwardLinks, UnpackError, unpack};
 
@@ -92,6 +97,7 @@ impl Caches {
         key: &str,
         tree: &Tree,
         paths: impl Iterator<Item = &'a Relative>,
+        level: Level,
         now: Timestamp,
     ) -> Result<usize, CacheError> {
         let path = self.file(project_id, key);
@@ -102,7 +108,7 @@ impl Caches {
         let dir = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(dir).map_err(failed)?;
         let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-        let count = pack(tree, paths, "zip", file.as_file_mut())?;
+        let count = pack(tree, paths, "zip", level, file.as_file_mut())?;
         file.as_file_mut().rewind().map_err(failed)?;
         file.as_file()
             .set_modified(system_time(now))
@@ -185,7 +191,14 @@ mod tests {
             None
         );
         caches
-            .save(1, "fallback", &tree, paths.iter(), Timestamp(1000))
+            .save(
+                1,
+                "fallback",
+                &tree,
+                paths.iter(),
+                Level::default(),
+                Timestamp(1000),
+            )
             .expect("saved");
         fs::write(work.path().join("f"), "2").expect("written");
         assert_eq!(
@@ -206,12 +219,26 @@ mod tests {
             "another project's"
         );
         caches
-            .save(1, "older", &tree, paths.iter(), Timestamp(3000))
+            .save(
+                1,
+                "older",
+                &tree,
+                paths.iter(),
+                Level::default(),
+                Timestamp(3000),
+            )
             .expect("saved");
         let size = fs::metadata(caches.file(1, "older")).expect("there").len();
         let small = Caches::new(store.path().to_owned(), size * 2);
         small
-            .save(1, "new", &tree, paths.iter(), Timestamp(9000))
+            .save(
+                1,
+                "new",
+                &tree,
+                paths.iter(),
+                Level::default(),
+                Timestamp(9000),
+            )
             .expect("saved");
         let left = |key| small.file(1, key).exists();
         assert_eq!(
