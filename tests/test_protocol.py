@@ -172,6 +172,14 @@ test: {{stage: test, tags: [{stock.tag}], script: [check]}}
     assert stock.upload(build, content).status_code == 201, "the same again is a repetition"
     assert stock.upload(build, zipped(a="two")).status_code == 400
     assert stock.upload(build, b"x", artifact_type="junit", artifact_format="zip").status_code == 400, "the type decides the format"
+    # The public `gitlab-runner` crate says what a file is behind it, in the form.
+    form = {"file": ("quality.json", b"[]"), "artifact_format": (None, "raw"), "artifact_type": (None, "codequality"), "expire_in": (None, "1 day")}
+    told = stock.ask("POST", f"/jobs/{build['id']}/artifacts", headers={"JOB-TOKEN": build["token"]}, files=form)
+    assert told.status_code == 201 and told.json()["file_type"] == "codequality", told.text
+    form = {"file": ("a", b"[]"), "artifact_type": (None, "junit"), "artifact_format": (None, "raw")}
+    assert stock.ask("POST", f"/jobs/{build['id']}/artifacts", headers={"JOB-TOKEN": build["token"]}, files=form).status_code == 400
+    two = [("file", ("a", b"1")), ("file", ("b", b"2")), ("artifact_type", (None, "sast"))]
+    assert stock.ask("POST", f"/jobs/{build['id']}/artifacts", headers={"JOB-TOKEN": build["token"]}, files=two).status_code == 400
     stock.finish(build, "success")
     test = stock.take()
     assert stock.upload(build, content).status_code == 403, "the job is over"

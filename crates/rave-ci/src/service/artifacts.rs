@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use rave_blob::{BlobReader, ByteStream, Digest};
+use rave_blob::{BlobReader, BlobRef, ByteStream, Digest};
 use rave_ci_lang::{ArtifactAccess, Expiry, JobPlan, parse_duration};
 use rave_core::id::JobId;
 use rave_core::job::Status;
@@ -51,18 +51,20 @@ pub(crate) struct ArchiveFile {
 }
 
 impl Ci {
+    /// Takes in the bytes of an upload. They go again unless an artifact comes of them.
+    pub(crate) async fn keep_upload(&self, stream: ByteStream<'_>) -> Result<BlobRef, CiError> {
+        let limit = self.config.artifact_limit_bytes;
+        Ok(self.blobs.put(stream, limit).await?)
+    }
+
     /// Stores an artifact of a running job. Uploading the same bytes again is no mistake.
     #[tracing::instrument(skip_all, name = "store_artifact", fields(job.id = held.job.0, artifact.type = upload.file_type))]
     pub(crate) async fn store_artifact(
         &self,
         held: &Held,
         upload: Upload,
-        stream: ByteStream<'_>,
+        stored: BlobRef,
     ) -> Result<Artifact, CiError> {
-        let stored = self
-            .blobs
-            .put(stream, self.config.artifact_limit_bytes)
-            .await?;
         let variables = match upload.file_type.as_str() {
             "dotenv" => self.read_dotenv(&stored.digest).await?,
             _ => Vec::new(),

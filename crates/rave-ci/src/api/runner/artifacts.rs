@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::{RawQuery, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{StreamExt as _, stream};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 use rave_core::permission::{Principal, ReadPipelines, decide};
 use rave_core::port::ProjectRef;
 use rave_core::secret::TokenDigest;
@@ -26,6 +27,8 @@ use crate::store::job::Held;
 
 /// Largest field beside the file.
 const FIELD: usize = 4096;
+/// Most of them.
+const FIELDS: usize = 32;
 
 /// `POST …/authorize`: whether an upload of this size would be taken.
 pub(crate) async fn authorize(
@@ -71,42 +74,37 @@ pub(crate) async fn upload(
     let mut multipart = Multipart::new(kind, body).ok_or_else(|| {
         HttpError::bad_request("400 Bad request - the body is not multipart/form-data")
     })?;
-    let mut fields: Vec<(String, String)> = Vec::new();
-    let filename = loop {
-        let part = multipart.next_part().await.map_err(CiError::Upload)?;
-        let part =
-            part.ok_or_else(|| HttpError::bad_request("400 Bad request - file is missing"))?;
-        match part.filename {
-            Some(filename) if part.name == "file" => break filename,
-            // The stock runner sends nothing else; others may send metadata, which is of no use here.
-            Some(_) => {}
-            None => fields.push((
-                part.name,
-                multipart.text(FIELD).await.map_err(CiError::Upload)?,
-            )),
-        }
-    };
-    let field = |name: &str| {
-        let in_form = || fields.iter().find(|it| it.0 == name).map(|it| it.1.clone());
-        parameter(query.as_deref(), name).or_else(in_form)
-    };
-    let upload = upload_of(&field, &filename)?;
+    let mut fields = Fields::of(query);
+    let filename = fields.read_to_file(&mut multipart).await?;
+    let filename =
+        filename.ok_or_else(|| HttpError::bad_request("400 Bad request - file is missing"))?;
+    if fields.query("artifact_type").is_some() {
+        // Nothing that follows the file can change this, so that one in vain need not be read.
+        upload_of(&fields, &filename)?;
+    }
     let watched = Watched {
         ci: &ci,
         held: &held,
         noted_at: ci.now(),
     };
-    let artifact = {
+    let kept = {
         let bytes = stream::unfold(
-            (multipart, watched),
-            |(mut multipart, mut watched)| async move {
+            (&mut multipart, watched),
+            |(multipart, mut watched)| async move {
                 watched.note().await;
                 let chunk = multipart.chunk().await.transpose()?;
                 Some((chunk, (multipart, watched)))
             },
         );
-        ci.store_artifact(&held, upload, bytes.boxed()).await?
+        ci.keep_upload(bytes.boxed()).await?
     };
+    if fields.read_to_file(&mut multipart).await?.is_some() {
+        return Err(HttpError::bad_request(
+            "400 Bad request - there is more than one file",
+        ));
+    }
+    let upload = upload_of(&fields, &filename)?;
+    let artifact = ci.store_artifact(&held, upload, kept).await?;
     let body = json!({
         "file_type": artifact.file_type,
         "size": artifact.size_bytes,
@@ -115,6 +113,60 @@ pub(crate) async fn upload(
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
     with_status(&mut response, super::visible(held.state));
     Ok(response)
+}
+
+/// What is said of a file: in the query, as the stock runner does it, or in the form, also behind the file, as the public
+/// `gitlab-runner` crate does.
+struct Fields {
+    query: Option<String>,
+    form: Vec<(String, String)>,
+}
+
+impl Fields {
+    fn of(query: Option<String>) -> Self {
+        Self {
+            query,
+            form: Vec::new(),
+        }
+    }
+
+    fn query(&self, name: &str) -> Option<String> {
+        parameter(self.query.as_deref(), name)
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        let in_form = || self.form.iter().find(|it| it.0 == name);
+        self.query(name)
+            .or_else(|| in_form().map(|it| it.1.clone()))
+            .filter(|it| !it.is_empty())
+    }
+
+    /// Reads fields until the file comes, whose name it returns. `None` when the form ends.
+    async fn read_to_file<S>(
+        &mut self,
+        multipart: &mut Multipart<S>,
+    ) -> Result<Option<String>, HttpError>
+    where
+        S: Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+    {
+        while let Some(part) = multipart.next_part().await.map_err(CiError::Upload)? {
+            match part.filename {
+                Some(filename) if part.name == "file" => return Ok(Some(filename)),
+                // The stock runner sends nothing else; others may send metadata, which is of no use here.
+                Some(_) => {}
+                None if self.form.len() == FIELDS => {
+                    return Err(HttpError::bad_request(
+                        "400 Bad request - there are too many fields",
+                    ));
+                }
+                None => {
+                    let text = multipart.text(FIELD).await.map_err(CiError::Upload)?;
+                    self.form.push((part.name, text));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// An upload is a sign of life of the job's runner, however long it takes.
@@ -139,11 +191,12 @@ impl Watched<'_> {
     }
 }
 
-fn upload_of(field: &impl Fn(&str) -> Option<String>, filename: &str) -> Result<Upload, HttpError> {
-    let given = |name: &str| field(name).filter(|it| !it.is_empty());
-    let file_type = given("artifact_type").unwrap_or_else(|| "archive".to_owned());
+fn upload_of(fields: &Fields, filename: &str) -> Result<Upload, HttpError> {
+    let file_type = fields
+        .get("artifact_type")
+        .unwrap_or_else(|| "archive".to_owned());
     let expected = payload::format_of(&file_type);
-    let format = match given("artifact_format") {
+    let format = match fields.get("artifact_format") {
         None => expected,
         Some(text) => ArtifactFormat::from_label(&text)
             .filter(|it| *it == expected)
@@ -168,7 +221,7 @@ fn upload_of(field: &impl Fn(&str) -> Option<String>, filename: &str) -> Result<
         file_type,
         format,
         filename: name.to_owned(),
-        expire_in: field("expire_in"),
+        expire_in: fields.get("expire_in"),
     })
 }
 
