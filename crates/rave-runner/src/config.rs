@@ -9,6 +9,8 @@ use std::time::Duration;
 use rave_core::secret::Secret;
 use rave_core::time::Clock;
 
+use crate::budget::size::MemoryPolicy;
+
 /// How jobs run.
 #[derive(Clone, Debug)]
 pub enum ExecutorKind {
@@ -232,10 +234,14 @@ pub struct RunnerConfig {
     pub binary: PathBuf,
     /// The version shown in logs and sent to the server.
     pub version: String,
-    /// The memory limit of a job that asks for none by `RAVE_MEMORY`.
+    /// What of the machine's memory jobs get.
+    pub memory: MemoryPolicy,
+    /// The memory limit of a job that asks for none. `None`: all that jobs get, or what the profile says.
     pub default_memory_bytes: Option<u64>,
-    /// The most that `RAVE_MEMORY` may ask for.
+    /// The most memory that a job may ask for. `None`: all that jobs get.
     pub max_memory_bytes: Option<u64>,
+    /// Below this much free space where working copies live no job begins; at most a twentieth of the file system.
+    pub disk_reserve_bytes: u64,
     /// Processors' worth of time per job.
     pub cpus: Option<f64>,
     /// The most processes and threads per job.
@@ -271,7 +277,7 @@ impl fmt::Debug for RunnerConfig {
 
 impl RunnerConfig {
     /// Makes a configuration with the defaults: one job at a time, in the sandbox, a log of 4 MiB, caches of 5 GiB,
-    /// 4096 processes, no memory limit.
+    /// 4096 processes, memory as the machine has it, a GiB of the disk kept free.
     #[must_use]
     pub fn new(
         url: impl Into<String>,
@@ -295,8 +301,10 @@ impl RunnerConfig {
             state_dir: data.join("state"),
             binary: PathBuf::from("/proc/self/exe"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            memory: MemoryPolicy::default(),
             default_memory_bytes: None,
             max_memory_bytes: None,
+            disk_reserve_bytes: 1 << 30,
             cpus: None,
             pids: Some(4096),
             output_limit_bytes: 4 << 20,

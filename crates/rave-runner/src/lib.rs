@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![allow(dead_code, reason = "services of the sandbox follow")]
 
+mod budget;
 mod cache;
 mod client;
 mod config;
 mod doctor;
 mod exec;
 mod files;
+mod host;
 mod image;
 mod inner;
 mod job;
@@ -20,6 +22,7 @@ mod trace;
 mod variables;
 mod wire;
 
+pub use budget::size::{MemoryPolicy, Profile};
 pub use client::ClientError;
 pub use config::{
     ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, ClientError, JobAnswer, Update, chain};
+use crate::host::Usage;
 use crate::trace::Trace;
 
 /// The longest piece of a log that a server must take.
@@ -84,6 +85,8 @@ pub(crate) struct Reporter {
     live: bool,
     pace: Duration,
     last_contact: Instant,
+    /// What the job used, at its end.
+    usage: Option<Usage>,
 }
 
 impl Reporter {
@@ -107,6 +110,7 @@ impl Reporter {
             live,
             pace: DEFAULT_PACE,
             last_contact: Instant::now(),
+            usage: None,
         }
     }
 
@@ -251,6 +255,7 @@ impl Reporter {
             exit_code,
             checksum,
             len,
+            usage: self.usage.as_ref(),
         };
         self.client.update_job(self.id, &update).await
     }
@@ -271,7 +276,8 @@ impl Reporter {
     }
 
     /// Sends the rest of the log and then the result, until the server has both. Returns whether there is nothing more to say.
-    pub(crate) async fn finish(mut self, verdict: &Verdict) -> bool {
+    pub(crate) async fn finish(mut self, verdict: &Verdict, usage: Option<Usage>) -> bool {
+        self.usage = usage;
         let known_reasons = std::mem::take(&mut self.known_reasons);
         let (state, reason, exit_code) = match verdict {
             Verdict::Success => ("success", None, None),

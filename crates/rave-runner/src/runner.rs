@@ -15,6 +15,8 @@ use crate::cache::s3::S3;
 use crate::client::{Client, ClientError, chain};
 use crate::config::{ConfigError, RunnerConfig};
 use crate::exec::{self, Executor, ExecutorError};
+use crate::host::Host;
+use crate::host::learned::Learned;
 use crate::job;
 use crate::source::store::Stores;
 use crate::state::{State, StateError};
@@ -53,6 +55,9 @@ pub(crate) struct Shared {
     pub(crate) bucket: Option<Arc<S3>>,
     pub(crate) stores: Stores,
     pub(crate) state: State,
+    pub(crate) host: Arc<Host>,
+    /// What jobs needed before, of servers that do not remember it.
+    pub(crate) learned: Arc<Learned>,
 }
 
 impl Runner {
@@ -117,6 +122,8 @@ impl Runner {
             bucket: self.bucket,
             stores,
             state,
+            host: Host::open(&self.config),
+            learned: Arc::new(Learned::open(self.config.builds_dir.join(".memory.json"))),
         });
         let jobs = TaskTracker::new();
         let lost = shared.state.lost().map_err(RunnerError::Directories)?;
@@ -127,6 +134,10 @@ impl Runner {
             let (shared, abort) = (shared.clone(), abort.child_token());
             jobs.spawn(async move { job::lost::settle(&shared, lost, abort).await });
         }
+        let watched = CancellationToken::new();
+        let watching = watched.clone().drop_guard();
+        let watch = shared.clone();
+        let watch = TaskTracker::new().spawn(async move { watch.host.watch(watched).await });
         let ended = tokio::select! {
             ended = poll(&shared, &jobs, &abort) => ended,
             () = shutdown.cancelled() => Ok(()),
@@ -134,6 +145,9 @@ impl Runner {
         };
         jobs.close();
         jobs.wait().await;
+        drop(watching);
+        // It ends by itself now, and what it watched is gone.
+        let _ = watch.await;
         ended
     }
 }
@@ -154,12 +168,30 @@ async fn poll(
     jobs: &TaskTracker,
     abort: &CancellationToken,
 ) -> Result<(), RunnerError> {
-    let slots = Slots::new(shared.config.concurrency);
+    let host = &shared.host;
+    let slots = Slots::new(host.terms().concurrency);
     let (mut failures, mut refusals, mut at_once) = (0_u32, 0, 0_u32);
+    let mut refused = None;
     loop {
         let slot = slots.take().await;
+        let offer = host.offer();
+        if let Some(reason) = offer.refuses.as_ref().filter(|_| refused != offer.refuses) {
+            tracing::warn!(reason, "the runner takes no jobs for now");
+        }
+        refused = offer.refuses;
+        if !shared.client.knows_offers() {
+            // Whatever it gives has to be run here.
+            host.wait_for_room(|it| it.refuses.is_none() && it.free_bytes >= it.request_bytes)
+                .await;
+        }
         let asked_at = Instant::now();
-        match shared.client.request_job().await {
+        let offer = host.offer();
+        let asked = tokio::select! {
+            asked = shared.client.request_job(&offer) => asked,
+            // It holds a request that takes nothing, which is therefore made again.
+            () = host.wait_for_room(|it| it.refuses.is_none()), if offer.refuses.is_some() => continue,
+        };
+        match asked {
             Ok(Some((job, live))) => {
                 (failures, refusals, at_once) = (0, 0, 0);
                 let (shared, abort) = (shared.clone(), abort.child_token());

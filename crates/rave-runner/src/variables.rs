@@ -82,6 +82,13 @@ impl Variables {
         self.masked.push(value.to_owned());
     }
 
+    /// Sets a variable of the runner's own unless there is one of its name.
+    pub(crate) fn set_default(&mut self, key: &str, text: impl Into<String>) {
+        if !self.values.contains_key(key) {
+            self.set(key, text);
+        }
+    }
+
     fn put(&mut self, key: &str, value: Value) {
         if self.values.insert(key.to_owned(), value).is_none() {
             self.order.push(key.to_owned());
@@ -189,34 +196,6 @@ pub(crate) fn is_name(text: &str) -> bool {
         && !text.starts_with(|it: char| it.is_ascii_digit())
 }
 
-/// Reads a size such as `512Mi`, `2G` or `1073741824`.
-pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text
-        .find(|it: char| !it.is_ascii_digit() && it != '.')
-        .unwrap_or(text.len());
-    let unit = match text[digits..]
-        .trim()
-        .to_ascii_lowercase()
-        .trim_end_matches('b')
-        .trim_end_matches('i')
-    {
-        "" => 1.0,
-        "k" => 1024.0,
-        "m" => 1_048_576.0,
-        "g" => 1_073_741_824.0,
-        "t" => 1_099_511_627_776.0,
-        _ => return None,
-    };
-    let bytes = text[..digits].parse::<f64>().ok()? * unit;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to be in range"
-    )]
-    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
-}
-
 /// Reads a duration such as `90s`, `5m` or `1h30m`.
 pub(crate) fn parse_duration(text: &str) -> Option<std::time::Duration> {
     let mut secs = 0.0;
@@ -287,14 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_durations_are_read() {
-        assert_eq!(parse_bytes("512Mi"), Some(512 << 20));
-        assert_eq!(parse_bytes("1.5 GiB"), Some(3 << 29));
-        assert_eq!(parse_bytes("2g"), Some(2 << 30));
-        assert_eq!(
-            (parse_bytes("lots"), parse_bytes("-1"), parse_bytes("")),
-            (None, None, None)
-        );
+    fn durations_are_read() {
         assert_eq!(parse_duration("1h30m").map(|it| it.as_secs()), Some(5400));
         assert_eq!(
             (

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rave_core::trace::TraceContext;
+
+use crate::host::{Offer, Usage};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Reads `null` as the type's default.
@@ -28,6 +30,41 @@ pub(crate) struct Info {
     pub(crate) executor: &'static str,
     pub(crate) shell: &'static str,
     pub(crate) features: Features,
+}
+
+/// What of the machine's memory the next job can have. Servers that do not know the key ignore it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MemoryOffer {
+    budget_bytes: u64,
+    free_bytes: u64,
+    request_bytes: u64,
+    holders: Vec<Holder>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refuses: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Holder {
+    job: i64,
+    bytes: u64,
+}
+
+impl From<&Offer> for MemoryOffer {
+    fn from(offer: &Offer) -> Self {
+        let holders = offer.holders.iter();
+        Self {
+            budget_bytes: offer.budget_bytes,
+            free_bytes: offer.free_bytes,
+            request_bytes: offer.request_bytes,
+            holders: holders
+                .map(|(job, bytes)| Holder {
+                    job: job.0,
+                    bytes: *bytes,
+                })
+                .collect(),
+            refuses: offer.refuses.clone(),
+        }
+    }
 }
 
 /// What this runner can do. Every key is always present: a server drops jobs that need an absent one.
@@ -145,6 +182,18 @@ pub(crate) struct Job {
     pub(crate) hooks: Vec<Hook>,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// What the server knows of the job's memory. Other servers say nothing.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) memory: Memory,
+}
+
+/// What a server knows of a job's memory.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct Memory {
+    /// What it is expected to need, after its past runs.
+    pub(crate) expected_bytes: Option<u64>,
+    /// What it gets, whatever its variables ask for.
+    pub(crate) given_bytes: Option<u64>,
 }
 
 impl Job {
@@ -422,6 +471,9 @@ pub(crate) struct JobUpdate<'a> {
     pub(crate) output: Output<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<i32>,
+    /// What the job used. Servers that do not know the key ignore it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<&'a Usage>,
 }
 
 #[derive(Clone, Serialize)]

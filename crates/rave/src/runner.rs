@@ -10,7 +10,7 @@ use clap::Args;
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{
-    ContainerPolicy, ExecutorKind, Network, PullPolicy, Runner, RunnerConfig, S3Cache,
+    ContainerPolicy, ExecutorKind, Network, Profile, PullPolicy, Runner, RunnerConfig, S3Cache,
     SandboxPolicy,
 };
 use sha2::{Digest as _, Sha256};
@@ -71,9 +71,15 @@ pub(crate) struct RunnerArgs {
         env = "RAVE_RUNNER_DATA"
     )]
     data: PathBuf,
-    /// Memory that a job may use, in bytes [default: three quarters of the machine's]
+    /// Memory that a job may use, in bytes [default: what all jobs together may use]
     #[arg(long, value_name = "BYTES")]
     memory: Option<u64>,
+    /// Memory that all jobs together may use, in bytes [default: the machine's, less a reserve]
+    #[arg(long, value_name = "BYTES")]
+    budget: Option<u64>,
+    /// `safe` runs one job at a time with half of the machine, `full` as many as fit [default: safe below 4 GiB]
+    #[arg(long, value_parser = profile)]
+    profile: Option<Profile>,
     /// CPUs' worth of time that a job may use
     #[arg(long)]
     cpus: Option<f64>,
@@ -124,6 +130,8 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
     config.concurrency = usize::from(args.concurrency);
     config.images.pull_policies = args.pull_policy;
     config.shell_user = args.shell_user;
+    config.memory.budget_bytes = args.budget;
+    config.memory.profile = args.profile;
     wiring::runtime()?.block_on(async {
         let runner = make(config)?;
         runner.verify().await.map_err(|error| {
@@ -190,6 +198,8 @@ impl Embedded {
             settings.builds_dir.clone_from(dir);
         }
         settings.cache_s3 = wanted.cache.as_ref().map(open_bucket).transpose()?;
+        settings.memory = wanted.memory;
+        settings.disk_reserve_bytes = wanted.disk_reserve_bytes;
         settings.clock = base.clock.clone();
         let runner = make(settings)?;
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
@@ -294,7 +304,7 @@ fn settings(
     config.executor = executor;
     config.binary = std::env::current_exe().context("cannot find this program's own file")?;
     config.version = VERSION.to_owned();
-    config.default_memory_bytes = limits.memory.or_else(three_quarters_of_memory);
+    config.default_memory_bytes = limits.memory;
     config.cpus = limits.cpus;
     config.pids = limits.pids;
     Ok(config)
@@ -337,11 +347,12 @@ fn sandbox(network: bool, read_only_paths: Vec<PathBuf>) -> SandboxPolicy {
     }
 }
 
-fn three_quarters_of_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kib * 1024 / 4 * 3)
+fn profile(name: &str) -> Result<Profile, String> {
+    match name {
+        "safe" => Ok(Profile::Safe),
+        "full" => Ok(Profile::Full),
+        _ => Err("is neither safe nor full".to_owned()),
+    }
 }
 
 fn host_name() -> String {

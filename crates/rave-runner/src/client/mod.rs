@@ -6,6 +6,7 @@ pub(crate) mod artifacts;
 mod retry;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::json;
 
 use crate::config::{ConfigError, RunnerConfig};
+use crate::host::{Offer, Usage};
 use crate::wire;
 
 /// A call to the server failed.
@@ -92,6 +94,8 @@ pub(crate) struct Client {
     system_id: String,
     info: wire::Info,
     last_update: Mutex<Option<String>>,
+    /// The server picks jobs by what they need of memory.
+    knows_offers: AtomicBool,
 }
 
 /// What the server says on every answer about a job.
@@ -185,7 +189,13 @@ impl Client {
             system_id,
             info,
             last_update: Mutex::new(None),
+            knows_offers: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the server reads what an offer says, so that it gives no job that does not fit.
+    pub(crate) fn knows_offers(&self) -> bool {
+        self.knows_offers.load(Ordering::Relaxed)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -217,15 +227,20 @@ impl Client {
     /// Asks for a job, waiting as long as the server holds the request.
     ///
     /// May be dropped at any point: the server does not give a job to a connection that is gone.
-    pub(crate) async fn request_job(&self) -> Result<Option<(wire::Job, bool)>, ClientError> {
+    pub(crate) async fn request_job(
+        &self,
+        offer: &Offer,
+    ) -> Result<Option<(wire::Job, bool)>, ClientError> {
         let what = "ask for a job";
         let last_update = self
             .last_update
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let mut body =
-            json!({"token": self.token.expose(), "system_id": self.system_id, "info": self.info});
+        let memory = wire::MemoryOffer::from(offer);
+        let mut body = json!({
+            "token": self.token.expose(), "system_id": self.system_id, "info": self.info, "memory": memory,
+        });
         if let Some(last_update) = last_update {
             body["last_update"] = last_update.into();
         }
@@ -238,6 +253,10 @@ impl Client {
             .send()
             .await;
         let response = sent.map_err(|source| ClientError::Network { what, source })?;
+        self.knows_offers.store(
+            response.headers().contains_key("X-Rave-Memory"),
+            Ordering::Relaxed,
+        );
         if let Some(version) = text_of(response.headers(), "X-GitLab-Last-Update") {
             *self
                 .last_update
@@ -277,6 +296,7 @@ impl Client {
                 bytesize: update.len,
             },
             exit_code: update.exit_code.filter(|it| *it != 0),
+            usage: update.usage,
         };
         let response = retry::send("report the state of a job", || {
             let request = self
@@ -322,6 +342,7 @@ pub(crate) struct Update<'a> {
     pub(crate) exit_code: Option<i32>,
     pub(crate) checksum: &'a str,
     pub(crate) len: u64,
+    pub(crate) usage: Option<&'a Usage>,
 }
 
 /// Reads what the server says of its refusal. An overlong body is not read.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
@@ -15,7 +16,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::cgroup::{Cgroups, Group, Limits};
+use super::cgroup::{JobGroup, ScriptGroup};
 use super::watch::Watch;
 use super::{Outcome, Output, PATH};
 use crate::config::RunnerConfig;
@@ -26,7 +27,6 @@ use crate::inner::order::Report;
 pub(super) struct Launcher {
     binary: PathBuf,
     kill_grace: Duration,
-    cgroups: Option<Cgroups>,
     /// Whether the runner is root.
     pub(super) privileged: bool,
 }
@@ -37,37 +37,16 @@ pub(super) struct Launch {
     pub(super) orders: Vec<u8>,
     /// The user that the script runs as, when it is not the runner's own.
     pub(super) owner: Option<u32>,
-    pub(super) limits: Limits,
+    /// The job's group, where the machine has groups.
+    pub(super) group: Option<Arc<JobGroup>>,
     pub(super) deadline: Instant,
 }
 
 impl Launcher {
-    /// Looks at what the machine offers. Without cgroups jobs run, but without limits, which is said once.
-    pub(super) fn new(config: &RunnerConfig, limits: &Limits) -> Self {
-        let cgroups = match Cgroups::open() {
-            Ok(cgroups) => {
-                let missing = cgroups.missing(limits);
-                if !missing.is_empty() {
-                    tracing::warn!(
-                        ?missing,
-                        "some limits of jobs have no effect: control groups lack the controllers"
-                    );
-                }
-                Some(cgroups)
-            }
-            Err(error) => {
-                let reason = crate::client::chain(&error);
-                tracing::warn!(
-                    reason,
-                    "jobs run without limits: control groups cannot be used"
-                );
-                None
-            }
-        };
+    pub(super) fn new(config: &RunnerConfig) -> Self {
         Self {
             binary: config.binary.clone(),
             kill_grace: config.kill_grace,
-            cgroups,
             privileged: nix::unistd::geteuid().is_root(),
         }
     }
@@ -79,37 +58,39 @@ impl Launcher {
         output: &mut Output<'_>,
         stop: &CancellationToken,
     ) -> Outcome {
-        let limits = launch.limits;
-        let group = match self.cgroups.as_ref().map(|it| it.make(limits)).transpose() {
+        let job = launch.group.clone();
+        let oom_kills = || job.as_ref().and_then(|it| it.sample());
+        let oom_kills = || oom_kills().map_or(0, |it| it.oom_kills);
+        let before = oom_kills();
+        let group = match job.as_ref().map(JobGroup::script).transpose() {
             Ok(group) => group,
             Err(error) => return Outcome::Failed(crate::client::chain(&error)),
         };
         let ended = self.run_in(launch, group.as_ref(), output, stop).await;
-        let memory = group.as_ref().map(Group::memory).unwrap_or_default();
         if let Some(group) = group {
             group.remove().await;
         }
         let ended = ended.unwrap_or_else(|error| {
             Outcome::Failed(format!("cannot run the helper process: {error}"))
         });
-        match (ended, limits.memory_bytes) {
-            (Outcome::Exited(0), _) => Outcome::Exited(0),
-            (Outcome::Exited(_) | Outcome::Signaled(_) | Outcome::Failed(_), Some(limit_bytes))
-                if memory.oom_kills > 0 =>
+        let overrun = job.as_ref().and_then(|it| it.overrun());
+        if let Some(overrun) = overrun {
+            return Outcome::Overrun(overrun.clone());
+        }
+        match ended {
+            Outcome::Exited(_) | Outcome::Signaled(_) | Outcome::Failed(_)
+                if oom_kills() > before =>
             {
-                Outcome::OutOfMemory {
-                    peak_bytes: memory.peak_bytes,
-                    limit_bytes,
-                }
+                Outcome::OutOfMemory
             }
-            (ended, _) => ended,
+            ended => ended,
         }
     }
 
     async fn run_in(
         &self,
         launch: Launch,
-        group: Option<&Group>,
+        group: Option<&ScriptGroup>,
         output: &mut Output<'_>,
         stop: &CancellationToken,
     ) -> io::Result<Outcome> {

@@ -23,7 +23,7 @@ use crate::job::place::Place;
 use crate::trace::{Tone, Trace};
 use crate::variables::Variables;
 use crate::wire;
-use cgroup::Limits;
+use cgroup::{JobGroup, Limits, Overrun};
 use launcher::Launcher;
 
 /// Where programs are looked for, unless the job says otherwise.
@@ -38,7 +38,9 @@ pub(crate) enum Outcome {
     /// The shell was ended by this signal, which was not the runner's.
     Signaled(i32),
     /// The kernel killed for want of memory.
-    OutOfMemory { peak_bytes: u64, limit_bytes: u64 },
+    OutOfMemory,
+    /// The runner ended the job, because it had too much of something.
+    Overrun(Overrun),
     /// The time was up.
     TimedOut,
     /// Someone asked to stop.
@@ -91,6 +93,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) variables: &'a Variables,
     pub(crate) place: &'a Place,
     pub(crate) limits: Limits,
+    /// The job's control group, where the machine has groups: whatever the executor starts for the job belongs below it.
+    pub(crate) group: Option<Arc<JobGroup>>,
     /// The log, for what takes long or went wrong without ending the job.
     pub(crate) trace: &'a Trace,
     pub(crate) deadline: Instant,
@@ -205,12 +209,7 @@ pub enum ExecutorError {
 /// # Errors
 /// When the container engine's address is none, or the user of the shell executor cannot be had.
 pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorError> {
-    let limits = Limits {
-        memory_bytes: config.default_memory_bytes,
-        cpus: config.cpus,
-        pids: config.pids,
-    };
-    let launcher = Arc::new(Launcher::new(config, &limits));
+    let launcher = Arc::new(Launcher::new(config));
     let sandbox = |policy: &SandboxPolicy| {
         Arc::new(sandbox::Sandbox::new(
             launcher.clone(),

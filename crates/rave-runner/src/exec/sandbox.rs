@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cgroup::Limits;
+use super::cgroup::JobGroup;
 use super::launcher::{Launch, Launcher};
 use super::wanted::Wanted;
 use super::{
@@ -52,16 +52,20 @@ impl Sandbox {
 
     /// Makes what the runner's own scripts of a job run in, when its own run elsewhere.
     pub(super) fn bare(&self, setup: &Setup<'_>) -> Box<dyn Session> {
-        Box::new(self.session(setup.place.writable(), setup.limits))
+        Box::new(self.session(setup.place.writable(), setup.group.clone()))
     }
 
-    fn session(&self, writable: Vec<(PathBuf, PathBuf)>, limits: Limits) -> SandboxSession {
+    fn session(
+        &self,
+        writable: Vec<(PathBuf, PathBuf)>,
+        group: Option<Arc<JobGroup>>,
+    ) -> SandboxSession {
         SandboxSession {
             launcher: self.launcher.clone(),
             policy: self.policy.clone(),
             owner: self.layout().owner,
             writable,
-            limits,
+            group,
             image: None,
         }
     }
@@ -132,7 +136,7 @@ impl Executor for Sandbox {
             deadline: Instant::now() + Duration::from_secs(60),
         };
         let writable = vec![(self.trial.clone(), PathBuf::from("/builds"))];
-        let session = self.session(writable, Limits::default());
+        let session = self.session(writable, None);
         let never = CancellationToken::new();
         let reason = match session.run(task, &mut |_| {}, &never).await {
             Outcome::Exited(0) => return Ok(()),
@@ -149,7 +153,7 @@ impl Executor for Sandbox {
     }
 
     async fn prepare(&self, setup: Setup<'_>) -> Result<Box<dyn Session>, SetupError> {
-        let mut session = self.session(setup.place.writable(), setup.limits);
+        let mut session = self.session(setup.place.writable(), setup.group.clone());
         match self.policy.images {
             true => session.image = self.image(&setup).await?,
             false => setup.warn_of_unused_images("sandbox"),
@@ -165,7 +169,7 @@ struct SandboxSession {
     owner: Option<u32>,
     /// The directories to write: outside and inside.
     writable: Vec<(PathBuf, PathBuf)>,
-    limits: Limits,
+    group: Option<Arc<JobGroup>>,
     image: Option<JobImage>,
 }
 
@@ -303,7 +307,7 @@ impl Session for SandboxSession {
                 let launch = Launch {
                     orders,
                     owner: self.owner,
-                    limits: self.limits,
+                    group: self.group.clone(),
                     deadline,
                 };
                 self.launcher.run(launch, output, stop).await

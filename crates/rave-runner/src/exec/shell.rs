@@ -12,7 +12,7 @@ use nix::unistd::{Gid, User, getgrouplist};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::cgroup::Limits;
+use super::cgroup::JobGroup;
 use super::launcher::{Launch, Launcher};
 use super::{
     Executor, ExecutorError, Layout, Outcome, Output, PATH, Session, Setup, SetupError, Task, Whose,
@@ -57,11 +57,11 @@ impl Shell {
         })
     }
 
-    fn session(&self, limits: Limits) -> ShellSession {
+    fn session(&self, group: Option<Arc<JobGroup>>) -> ShellSession {
         ShellSession {
             launcher: self.launcher.clone(),
             login: self.login.clone(),
-            limits,
+            group,
         }
     }
 }
@@ -138,7 +138,7 @@ impl Executor for Shell {
             deadline: Instant::now() + Duration::from_secs(60),
         };
         let never = CancellationToken::new();
-        let session = self.session(Limits::default());
+        let session = self.session(None);
         match session.run(task, &mut |_| {}, &never).await {
             Outcome::Exited(0) => Ok(()),
             Outcome::Exited(_) => Err(failed(format!(
@@ -150,7 +150,7 @@ impl Executor for Shell {
 
     async fn prepare(&self, setup: Setup<'_>) -> Result<Box<dyn Session>, SetupError> {
         setup.warn_of_unused_images("shell");
-        Ok(Box::new(self.session(setup.limits)))
+        Ok(Box::new(self.session(setup.group)))
     }
 }
 
@@ -159,7 +159,7 @@ impl Executor for Shell {
 struct ShellSession {
     launcher: Arc<Launcher>,
     login: Arc<Login>,
-    limits: Limits,
+    group: Option<Arc<JobGroup>>,
 }
 
 #[async_trait]
@@ -179,7 +179,7 @@ impl Session for ShellSession {
                 let launch = Launch {
                     orders,
                     owner: self.login.person.as_ref().map(|it| it.uid),
-                    limits: self.limits,
+                    group: self.group.clone(),
                     deadline: task.deadline,
                 };
                 self.launcher.run(launch, output, stop).await

@@ -10,14 +10,14 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::cgroup::Group;
+use super::cgroup::ScriptGroup;
 use super::{Outcome, Output};
 use crate::inner::order::{self, Report};
 
 /// A script that is running.
 pub(super) struct Watch<'a> {
     grace: Duration,
-    group: Option<&'a Group>,
+    group: Option<&'a ScriptGroup>,
     child: &'a mut Child,
     /// What it was stopped for.
     pub(super) stopped: Option<Outcome>,
@@ -27,7 +27,7 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) const fn new(
         grace: Duration,
-        group: Option<&'a Group>,
+        group: Option<&'a ScriptGroup>,
         child: &'a mut Child,
     ) -> Self {
         Self {

@@ -82,7 +82,7 @@ pub(crate) async fn settle(shared: &Arc<Shared>, lost: Lost, interrupted: Cancel
         Stops::new(interrupted),
         false,
     );
-    if reporter.finish(&verdict).await {
+    if reporter.finish(&verdict, None).await {
         record.remove();
     }
 }

@@ -2,6 +2,7 @@
 
 mod archives;
 pub(crate) mod lost;
+mod memory;
 pub(crate) mod place;
 mod run_steps;
 mod sources;
@@ -13,12 +14,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::exec::cgroup::Limits;
+use crate::host::Usage;
 use crate::report::{Reporter, Stops, Verdict};
 use crate::runner::Shared;
 use crate::source::Remote;
 use crate::trace::{Form, Tone, Trace};
-use crate::variables::{Variables, parse_bytes};
+use crate::variables::Variables;
 use crate::wire;
 use place::Place;
 use stages::{Failure, Stages};
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     live: bool,
     interrupted: CancellationToken,
 ) {
-    let started = Instant::now();
+    let arrived = Instant::now();
     let config = &shared.config;
     let place = Place::new(&config.builds_dir, slot, &job, shared.executor.layout());
     let remote = Remote::parse(&job.git_info.repo_url);
@@ -93,30 +94,46 @@ pub(crate) async fn run(
         return;
     }
     let done = CancellationToken::new();
-    let mut stages = Stages {
-        shared,
-        session: None,
-        misplaced: placed.err(),
-        limits: limits(shared, &variables),
-        job: &job,
-        place,
-        variables,
-        remote,
-        trace: trace.clone(),
-        stops,
-        deadline: started + Duration::from_secs(timeout),
-    };
     let work = async {
-        let failure = stages.run().await;
+        let admitted = match memory::settle(shared, &job, &mut variables, &trace) {
+            Ok(share) => memory::admit(shared, &job, share, &trace, &stops).await,
+            Err(failure) => Err(failure),
+        };
+        let ended = match admitted {
+            Ok(grant) => {
+                let mut stages = Stages {
+                    shared,
+                    session: None,
+                    misplaced: placed.err(),
+                    grant,
+                    job: &job,
+                    place,
+                    variables,
+                    remote,
+                    trace: trace.clone(),
+                    stops,
+                    deadline: Instant::now() + Duration::from_secs(timeout),
+                };
+                let failure = stages.run().await;
+                (failure, Some(stages.grant.end().await))
+            }
+            Err(failure) => (Some(failure), None),
+        };
         done.cancel();
-        failure
+        ended
     };
-    let (failure, reporter) = tokio::join!(work, reporter.follow(done.clone()));
+    let ((failure, usage), reporter) = tokio::join!(work, reporter.follow(done.clone()));
+    if let Some(line) = usage.as_ref().and_then(Usage::line) {
+        trace.line(Tone::Plain, &line);
+    }
     let verdict = conclude(&trace, failure, timeout);
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(job.id = job.id, ?verdict, duration_ms, "job finished");
+    if let Some(usage) = &usage {
+        memory::learn(shared, &job, usage, &verdict).await;
+    }
     record.conclude(&verdict);
-    if reporter.finish(&verdict).await {
+    if reporter.finish(&verdict, usage).await {
         record.remove();
     }
 }
@@ -159,6 +176,11 @@ fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdi
         ),
         Failure::Configuration(text) => (text, failed("runner_configuration_error", None)),
         Failure::Image(text) => (text, failed("image_pull_failure", None)),
+        Failure::TooLarge(text) => (text, failed("runner_unsupported", None)),
+        Failure::Evicted => (
+            "(system failure): the machine ran out of memory".to_owned(),
+            failed("runner_system_failure", None),
+        ),
         Failure::System(text) => (
             format!("(system failure): {text}"),
             failed("runner_system_failure", None),
@@ -246,16 +268,4 @@ fn settle(
         variables.mask(secret);
     }
     variables.expanded()
-}
-
-/// Returns what a job may use: what it asks for by `RAVE_MEMORY`, within the runner's bounds.
-fn limits(shared: &Shared, variables: &Variables) -> Limits {
-    let config = &shared.config;
-    let asked = parse_bytes(variables.get("RAVE_MEMORY"));
-    let bounded = asked.map(|it| config.max_memory_bytes.map_or(it, |most| it.min(most)));
-    Limits {
-        memory_bytes: bounded.or(config.default_memory_bytes),
-        cpus: config.cpus,
-        pids: config.pids,
-    }
 }

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::place::Place;
 use super::run_steps;
-use crate::exec::cgroup::Limits;
+use crate::exec::cgroup::Overrun;
 use crate::exec::{Outcome, Session, Setup, SetupError, Task, Whose};
+use crate::host::Grant;
 use crate::report::Stops;
 use crate::runner::Shared;
 use crate::script::{Body, script, with_echo};
@@ -25,6 +26,10 @@ pub(crate) enum Failure {
     Exit(i32),
     Signal(i32),
     OutOfMemory,
+    /// The runner ended it, because all jobs together needed too much.
+    Evicted,
+    /// It asks for more than it can ever get.
+    TooLarge(String),
     /// The script's own time was up; that of the job was not.
     ScriptTimeout,
     /// The job's time was up.
@@ -40,7 +45,7 @@ pub(crate) enum Failure {
 impl Failure {
     /// Says whether nothing more is to be done for the job.
     const fn ends_everything(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Interrupted)
+        matches!(self, Self::Timeout | Self::Interrupted | Self::Evicted)
     }
 
     /// Returns what `CI_JOB_STATUS` says of it.
@@ -64,7 +69,8 @@ pub(crate) struct Stages<'a> {
     pub(crate) place: Place,
     pub(crate) variables: Variables,
     pub(crate) remote: Remote,
-    pub(crate) limits: Limits,
+    /// The job's part of the machine.
+    pub(crate) grant: Grant,
     pub(crate) trace: Trace,
     pub(crate) stops: Stops,
     pub(crate) deadline: Instant,
@@ -204,6 +210,10 @@ impl Stages<'_> {
         }
         let strategy = self.strategy()?;
         self.prepare_place(strategy.starts_empty()).await?;
+        let group = self
+            .grant
+            .begin()
+            .map_err(|error| Failure::System(crate::client::chain(&error)))?;
         let title = format!("Preparing the \"{executor}\" executor");
         let session = self.section("prepare_executor", &title, async {
             self.trace
@@ -212,7 +222,8 @@ impl Stages<'_> {
                 job: self.job,
                 variables: &self.variables,
                 place: &self.place,
-                limits: self.limits,
+                limits: self.grant.limits(),
+                group,
                 trace: &self.trace,
                 deadline: self.deadline,
                 stop: &self.stops.script,
@@ -387,13 +398,15 @@ impl Stages<'_> {
             Outcome::Exited(0) => return Ok(()),
             Outcome::Exited(code) => Failure::Exit(code),
             Outcome::Signaled(signal) => Failure::Signal(signal),
-            Outcome::OutOfMemory {
-                peak_bytes,
-                limit_bytes,
-            } => {
-                self.trace
-                    .line(Tone::Error, &out_of_memory(peak_bytes, limit_bytes));
+            Outcome::OutOfMemory => {
+                let text = self.grant.usage().out_of_memory();
+                self.trace.line(Tone::Error, &text);
                 Failure::OutOfMemory
+            }
+            Outcome::Overrun(Overrun::Memory) => {
+                let text = self.grant.usage().evicted();
+                self.trace.line(Tone::Error, &text);
+                Failure::Evicted
             }
             Outcome::TimedOut if deadline < self.deadline => Failure::ScriptTimeout,
             Outcome::TimedOut => Failure::Timeout,
@@ -403,18 +416,6 @@ impl Stages<'_> {
     }
 }
 
-/// Explains an end for want of memory, and says what to do.
-fn out_of_memory(peak_bytes: u64, limit_bytes: u64) -> String {
-    let shown = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
-    let doubled = limit_bytes.saturating_mul(2).div_ceil(1 << 20);
-    format!(
-        "The job ran out of memory: it reached {} of the {} that it may use, and the kernel ended it (exit code 137). \
-         Set the variable RAVE_MEMORY to allow it more, for example RAVE_MEMORY: \"{doubled}Mi\".",
-        shown(peak_bytes.min(limit_bytes)),
-        shown(limit_bytes),
-    )
-}
-
 /// Runs work on files where it holds nobody up.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
@@ -422,18 +423,5 @@ pub(super) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => Err(std::io::Error::other(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_for_want_of_memory_names_figures_and_a_way_out() {
-        let text = out_of_memory(64 << 20, 64 << 20);
-        for part in ["64 MiB of the 64 MiB", "137", "RAVE_MEMORY: \"128Mi\""] {
-            assert!(text.contains(part), "{text}");
-        }
     }
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What is run in the machine: all that concerns limits, killing and what a job may see.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
+    "memory::an_overrun_ends_the_whole_job",
     "sandbox::a_daemon_does_not_outlive_its_script",
     "sandbox::a_fork_bomb_is_contained_and_cleared_away",
     "sandbox::a_job_sees_only_what_it_needs",

@@ -8,6 +8,7 @@ mod guest;
 mod images;
 mod independent;
 mod jobs;
+mod memory;
 mod registry;
 mod sandbox;
 mod server;

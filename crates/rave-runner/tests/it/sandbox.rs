@@ -124,7 +124,7 @@ async fn the_network_can_be_kept_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_hog_ends_with_figures() {
     let bench = Bench::start(|config| config.default_memory_bytes = Some(64 << 20)).await;
-    let hog = "head -c 300m /dev/zero | tail -c 290m > /dev/null";
+    let hog = "head -c 150m /dev/zero | tail -c 140m > /dev/null";
     let done = bench.run(job(1, &[hog, "echo unreachable"])).await;
     let log = done.log();
     assert!(
@@ -140,7 +140,7 @@ async fn a_memory_hog_ends_with_figures() {
         (&"script_failure".into(), &137.into())
     );
     let done = bench
-        .run(with_variable(job(2, &[hog]), "RAVE_MEMORY", "512Mi"))
+        .run(with_variable(job(2, &[hog]), "RAVE_MEMORY", "256Mi"))
         .await;
     assert_eq!(done.status, "success", "{}", done.log());
     bench.stop().await;

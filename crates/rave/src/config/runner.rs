@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rave_runner::{ContainerPolicy, ImagePolicy, PullPolicy};
+use rave_runner::{ContainerPolicy, ImagePolicy, MemoryPolicy, Profile, PullPolicy};
 
 use super::bucket::Bucket;
 use super::reader::Reader;
@@ -13,7 +13,9 @@ pub(crate) struct Runner {
     pub(crate) embedded: bool,
     pub(crate) executor: Executor,
     pub(crate) concurrency: usize,
+    pub(crate) memory: MemoryPolicy,
     pub(crate) job_memory_bytes: Option<u64>,
+    pub(crate) disk_reserve_bytes: u64,
     pub(crate) job_cpus: Option<f64>,
     pub(crate) job_pids: Option<u64>,
     pub(crate) network: bool,
@@ -56,7 +58,23 @@ impl Runner {
                 0 => default_concurrency(),
                 some => some,
             },
+            memory: MemoryPolicy {
+                profile: reader
+                    .choice(
+                        SECTION,
+                        "profile",
+                        &[
+                            ("auto", None),
+                            ("safe", Some(Profile::Safe)),
+                            ("full", Some(Profile::Full)),
+                        ],
+                    )
+                    .unwrap_or_default(),
+                budget_bytes: some(reader.count(SECTION, "memory_bytes", 0)),
+                request_bytes: reader.count(SECTION, "job_request_bytes", 1 << 20),
+            },
             job_memory_bytes: some(reader.count(SECTION, "job_memory_bytes", 0)),
+            disk_reserve_bytes: reader.count(SECTION, "disk_reserve_bytes", 0),
             job_cpus: (cpus > 0.0).then_some(cpus),
             job_pids: some(reader.count(SECTION, "job_pids", 0)),
             network: reader

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Place, Version};
 
+/// The controllers of version 1 that matter.
+const CONTROLLERS: [&str; 6] = ["memory", "pids", "cpu", "cpuacct", "blkio", "freezer"];
+
 /// Finds where this process is in each hierarchy that matters, as a directory.
 pub(super) fn find_places(membership: &str, mountinfo: &str) -> Vec<Place> {
     let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
@@ -16,11 +19,7 @@ pub(super) fn find_places(membership: &str, mountinfo: &str) -> Vec<Place> {
         };
         let names: Vec<&str> = names.split(',').filter(|it| !it.is_empty()).collect();
         let unified = names.is_empty();
-        if !unified
-            && !names
-                .iter()
-                .any(|it| matches!(*it, "memory" | "pids" | "cpu"))
-        {
+        if !unified && !names.iter().any(|it| CONTROLLERS.contains(it)) {
             continue;
         }
         let fits = |it: &&Mount<'_>| match unified {

@@ -2,18 +2,26 @@
 //!
 //! Three layouts exist: v2, v1, and v1 controllers beside a v2 tree without any, where limits are of v1 and killing
 //! at once is of v2. All three are the same here: a list of directories, each with the controllers it has.
+//!
+//! A job has one group, which has its limits, and in which everything of it is. Each script, service or other process that
+//! can be ended alone has a group below it, in one hierarchy: where killing works best.
 
+mod figures;
+mod group;
+mod kernel_log;
 mod layout;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(crate) use figures::{Consumption, Sample};
+pub(crate) use group::{JobGroup, Overrun, ScriptGroup};
 use layout::{controllers_of, find_places};
 
 const PREFIX: &str = "rave-job-";
@@ -100,6 +108,11 @@ impl Cgroups {
         if places.is_empty() {
             return Err(failure);
         }
+        if places.iter().any(|it| it.version == Version::Two) {
+            // The v2 tree does it as well, and each hierarchy costs every job a little.
+            let spare = |it: &String| matches!(it.as_str(), "cpuacct" | "freezer");
+            places.retain(|it| it.version == Version::Two || !it.controllers.iter().all(spare));
+        }
         Ok(Self { places })
     }
 
@@ -121,24 +134,40 @@ impl Cgroups {
             .collect()
     }
 
-    /// Makes the group of one script.
-    pub(crate) fn make(&self, limits: Limits) -> Result<Group, CgroupError> {
-        let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
-        let mut group = Group { dirs: Vec::new() };
-        for place in &self.places {
-            let dir = place.dir.join(&name);
-            fs::create_dir(&dir).map_err(|source| CgroupError::Make {
-                dir: place.dir.clone(),
-                source,
-            })?;
-            group.dirs.push(Place {
-                dir,
-                ..place.clone()
-            });
+    /// Opens them, or says once why jobs run without limits, or without some.
+    pub(crate) fn open_or_warn(limits: &Limits) -> Option<Self> {
+        match Self::open() {
+            Ok(cgroups) => {
+                let missing = cgroups.missing(limits);
+                if !missing.is_empty() {
+                    tracing::warn!(
+                        ?missing,
+                        "some limits of jobs have no effect: control groups lack the controllers"
+                    );
+                }
+                Some(cgroups)
+            }
+            Err(error) => {
+                let reason = crate::client::chain(&error);
+                tracing::warn!(
+                    reason,
+                    "jobs run without limits: control groups cannot be used"
+                );
+                None
+            }
         }
-        // An error from here on drops the group, which removes what was made.
-        group.dirs.iter().try_for_each(|it| it.limit(limits))?;
-        Ok(group)
+    }
+
+    /// Returns the least memory limit that this process is under, itself or with others.
+    pub(crate) fn own_memory_limit(&self) -> Option<u64> {
+        let place = self.places.iter().find(|it| it.has("memory"))?;
+        place.memory_limit_above()
+    }
+
+    /// Makes the group of one job.
+    pub(crate) fn make(&self, limits: Limits) -> Result<Arc<JobGroup>, CgroupError> {
+        let name = format!("{PREFIX}{}-{}", std::process::id(), next_number());
+        JobGroup::make(&self.places, &name, limits).map(Arc::new)
     }
 }
 
@@ -253,7 +282,7 @@ impl Place {
             leaf.write("cgroup.procs", &own)?;
         }
         let wanted = std::mem::take(&mut self.controllers).into_iter();
-        let wanted = wanted.filter(|it| matches!(it.as_str(), "memory" | "pids" | "cpu"));
+        let wanted = wanted.filter(|it| matches!(it.as_str(), "memory" | "pids" | "cpu" | "io"));
         for controller in wanted.collect::<Vec<_>>() {
             if self
                 .write("cgroup.subtree_control", &format!("+{controller}"))
@@ -282,8 +311,13 @@ impl Place {
                     ..self.clone()
                 };
                 stale.kill();
-                // One that is not empty yet is removed at the next start.
-                let _ = fs::remove_dir(entry.path());
+                // What was killed needs a moment to be gone. One that is not empty even then is removed at the next start.
+                for _ in 0..100 {
+                    if stale.try_remove() {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
             }
         }
     }
@@ -320,18 +354,16 @@ impl Place {
         Ok(())
     }
 
-    /// Kills every process of the group.
+    /// Kills every process of the group and of those below it.
     fn kill(&self) {
         if self.version == Version::Two && self.write("cgroup.kill", "1").is_ok() {
             return;
         }
+        // What stands still does not end.
+        self.freeze(false);
         // Processes may be made while the list is read; a few rounds outrun all but a fork bomb, which `pids` stops.
         for _ in 0..20 {
-            let members = fs::read_to_string(self.dir.join("cgroup.procs")).unwrap_or_default();
-            let members: Vec<i32> = members
-                .split_whitespace()
-                .filter_map(|it| it.parse().ok())
-                .collect();
+            let members = self.members();
             if members.is_empty() {
                 return;
             }
@@ -340,86 +372,46 @@ impl Place {
             }
         }
     }
-}
 
-/// The group of one script. It is killed and removed by [`Group::remove`], or at the latest when dropped.
-#[derive(Debug)]
-pub(crate) struct Group {
-    dirs: Vec<Place>,
-}
-
-/// What a group used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MemoryUse {
-    pub(crate) peak_bytes: u64,
-    pub(crate) oom_kills: u64,
-}
-
-impl Group {
-    /// Puts a process into the group; what it starts later is in the group too.
-    pub(crate) fn add(&self, pid: u32) -> Result<(), CgroupError> {
-        self.dirs
-            .iter()
-            .try_for_each(|it| it.write("cgroup.procs", &pid.to_string()))
-    }
-
-    /// Kills everything in the group, by the v2 tree's single write where there is one.
-    pub(crate) fn kill(&self) {
-        let two = self.dirs.iter().find(|it| it.version == Version::Two);
-        if let Some(place) = two.or(self.dirs.first()) {
-            place.kill();
-        }
-    }
-
-    /// Returns what the group used of memory so far.
-    pub(crate) fn memory(&self) -> MemoryUse {
-        let Some(place) = self.dirs.iter().find(|it| it.has("memory")) else {
-            return MemoryUse::default();
-        };
-        let (peak, kills) = match place.version {
-            Version::One => (
-                place.number("memory.max_usage_in_bytes"),
-                place.field("memory.oom_control", "oom_kill"),
-            ),
-            Version::Two => (
-                place.number("memory.peak"),
-                place.field("memory.events", "oom_kill"),
-            ),
-        };
-        MemoryUse {
-            peak_bytes: peak.unwrap_or(0),
-            oom_kills: kills.unwrap_or(0),
-        }
-    }
-
-    /// Kills what is left and removes the group. The kernel needs a moment to see that it is empty.
-    pub(crate) async fn remove(self) {
-        self.kill();
-        for _ in 0..100 {
-            if self.try_remove() {
-                return;
+    /// Stops or continues everything in the group and below, where this hierarchy can. Returns whether it can.
+    fn freeze(&self, frozen: bool) -> bool {
+        match self.version {
+            Version::Two => self.write("cgroup.freeze", if frozen { "1" } else { "0" }),
+            Version::One if self.has("freezer") => {
+                self.write("freezer.state", if frozen { "FROZEN" } else { "THAWED" })
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            Version::One => return false,
         }
-        let dirs: Vec<&Path> = self.dirs.iter().map(|it| it.dir.as_path()).collect();
-        tracing::warn!(?dirs, "control groups of a job cannot be removed");
+        .is_ok()
     }
 
+    /// Lists the groups below.
+    fn below(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let dirs = entries.filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
+        dirs.map(|it| it.path())
+    }
+
+    /// Lists the processes in the group and below. Groups of jobs have one level below them.
+    fn members(&self) -> Vec<i32> {
+        let mut members = Vec::new();
+        for dir in std::iter::once(self.dir.clone()).chain(self.below()) {
+            let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            members.extend(
+                text.split_whitespace()
+                    .filter_map(|it| it.parse::<i32>().ok()),
+            );
+        }
+        members
+    }
+
+    /// Removes the group and those below it, if nothing is in them.
     fn try_remove(&self) -> bool {
-        let removed = |it: &Place| match fs::remove_dir(&it.dir) {
+        let removed = |dir: &Path| match fs::remove_dir(dir) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        self.dirs.iter().filter(|it| !removed(it)).count() == 0
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if !self.try_remove() {
-            self.kill();
-            self.try_remove();
-        }
+        self.below().filter(|it| !removed(it)).count() == 0 && removed(&self.dir)
     }
 }
 
@@ -455,7 +447,7 @@ mod tests {
         let (_top, mut place) = hierarchy(&own);
         let dir = place.dir.clone();
         place.delegate().expect("divided");
-        assert_eq!((&place.dir, place.controllers.len()), (&dir, 3));
+        assert_eq!((&place.dir, place.controllers.len()), (&dir, 4));
         assert_eq!(
             fs::read_to_string(dir.join(LEAF).join("cgroup.procs")).expect("moved"),
             own
@@ -473,7 +465,7 @@ mod tests {
         place.delegate().expect("the top can be divided");
         assert_eq!(
             (place.dir.as_path(), place.controllers.len()),
-            (top.path(), 3)
+            (top.path(), 4)
         );
         let (_top, mut place) = hierarchy("1\n2\n");
         place.top.clone_from(&place.dir);

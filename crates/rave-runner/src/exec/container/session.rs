@@ -22,7 +22,6 @@ pub(super) struct ContainerSession {
     /// Runs the runner's own scripts.
     own: Box<dyn Session>,
     grace: Duration,
-    memory_bytes: Option<u64>,
     /// The job's directories outside.
     dirs: Vec<PathBuf>,
     /// The user that they belong to between the job's scripts.
@@ -51,7 +50,6 @@ impl ContainerSession {
             engine,
             own,
             grace,
-            memory_bytes: setup.limits.memory_bytes,
             dirs: mounts.into_iter().map(|it| it.0).collect(),
             owner: setup.place.owner(),
             build: None,
@@ -127,15 +125,9 @@ impl ContainerSession {
             return Ok(outcome);
         }
         let status = self.engine.status(&build.id).await?;
-        Ok(match (code, self.memory_bytes) {
-            (code, Some(limit_bytes)) if code != 0 && status.out_of_memory => {
-                Outcome::OutOfMemory {
-                    // The engine does not tell the peak, which must have been the limit.
-                    peak_bytes: limit_bytes,
-                    limit_bytes,
-                }
-            }
-            (code, _) => Outcome::Exited(code),
+        Ok(match code {
+            code if code != 0 && status.out_of_memory => Outcome::OutOfMemory,
+            code => Outcome::Exited(code),
         })
     }
 
