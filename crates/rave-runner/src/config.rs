@@ -39,8 +39,10 @@ impl ExecutorKind {
 pub enum Network {
     /// The machine's network, which fetching dependencies needs.
     Host,
-    /// Only a loopback device of their own. Fetching the source still has the network.
+    /// Only a loopback device of their own, and their services. Fetching the source still has the network.
     None,
+    /// One of their own that leads to the world, but neither to this machine nor to private addresses.
+    Own,
 }
 
 /// What the sandbox gives to a job.
@@ -48,6 +50,10 @@ pub enum Network {
 pub struct SandboxPolicy {
     /// Whether scripts reach the network.
     pub network: Network,
+    /// Whether jobs with a network of their own reach this machine and private addresses, too.
+    pub private_addresses: bool,
+    /// How long the ports of services are tried before the job goes on with a warning.
+    pub services_timeout: Duration,
     /// Paths of the machine that jobs may read, beside the system's own. Absent ones are left out.
     pub read_only_paths: Vec<PathBuf>,
     /// The user and group outside the sandbox that jobs run as when the runner is root. It should own nothing.
@@ -68,6 +74,8 @@ impl Default for SandboxPolicy {
     fn default() -> Self {
         Self {
             network: Network::Host,
+            private_addresses: false,
+            services_timeout: Duration::from_secs(30),
             read_only_paths: Vec::new(),
             outer_id: 200_000,
             nested_namespaces: false,

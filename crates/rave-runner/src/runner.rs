@@ -153,7 +153,7 @@ impl Runner {
 }
 
 /// Makes a directory that only this user can enter: working copies of private projects are below it.
-fn make_private(path: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new()
         .recursive(true)

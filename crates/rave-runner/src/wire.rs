@@ -108,11 +108,10 @@ impl Features {
     /// Returns what this runner supports with an executor.
     pub(crate) const fn of_this_runner(executor: &ExecutorKind) -> Self {
         let shared = matches!(executor, ExecutorKind::Shell);
-        let services = matches!(executor, ExecutorKind::Container(..));
         Self {
             variables: true,
             image: !shared,
-            services,
+            services: !shared,
             artifacts: true,
             cache: true,
             fallback_cache_keys: true,
@@ -133,10 +132,10 @@ impl Features {
             vault_secrets: true,
             cancelable: true,
             return_exit_code: true,
-            service_variables: services,
-            service_multiple_aliases: services,
+            service_variables: !shared,
+            service_multiple_aliases: !shared,
             image_executor_opts: !shared,
-            service_executor_opts: services,
+            service_executor_opts: !shared,
             cancel_gracefully: true,
             native_steps_integration: false,
             two_phase_job_commit: true,

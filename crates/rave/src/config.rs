@@ -254,7 +254,7 @@ mod tests {
           rave.toml:3:16: server.external_url is not a URL such as "https://rave.example.org"
           rave.toml:5:2: unknown section runer; did you mean runner?
           rave.toml:7:1: unknown key runner.executer; did you mean runner.executor?
-          rave.toml:8:11: runner.network must be one of "host", "none"
+          rave.toml:8:11: runner.network must be one of "host", "none", "own"
           rave.toml:9:15: runner.concurrency must be a whole number, at least 0
         "#);
     }

@@ -83,15 +83,39 @@ pub(crate) struct RunnerArgs {
     /// CPUs' worth of time that a job may use
     #[arg(long)]
     cpus: Option<f64>,
-    /// Keep jobs from the network
-    #[arg(long)]
-    no_network: bool,
+    /// What jobs in the sandbox reach
+    #[arg(long, value_enum, default_value = "host")]
+    network: NetworkArg,
+    /// A registry that the sandbox speaks to without TLS, as `host:port`; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    insecure_registry: Vec<String>,
     /// A directory that jobs may read besides the system's own; may be given several times
     #[arg(long, value_name = "DIR")]
     read_only_path: Vec<PathBuf>,
     /// Log as `human` or `json`
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+}
+
+/// What jobs reach of the network.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum NetworkArg {
+    /// What this machine reaches
+    Host,
+    /// Nothing but their services
+    None,
+    /// The world, but neither this machine nor private addresses
+    Own,
+}
+
+impl From<NetworkArg> for Network {
+    fn from(arg: NetworkArg) -> Self {
+        match arg {
+            NetworkArg::Host => Self::Host,
+            NetworkArg::None => Self::None,
+            NetworkArg::Own => Self::Own,
+        }
+    }
 }
 
 /// Runs jobs until told to stop. The first signal lets running jobs finish, the second one gives them up.
@@ -117,7 +141,12 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
         pids: Some(4096),
     };
     let container = ContainerPolicy::new(args.container_host);
-    let sandbox = sandbox(!args.no_network, args.read_only_path);
+    let sandbox = SandboxPolicy {
+        network: args.network.into(),
+        read_only_paths: args.read_only_path,
+        insecure_registries: args.insecure_registry,
+        ..SandboxPolicy::default()
+    };
     let executor = executor(args.executor, sandbox, &container);
     let mut config = settings(
         args.url,
@@ -180,7 +209,7 @@ impl Embedded {
             cpus: wanted.job_cpus,
             pids: wanted.job_pids,
         };
-        let sandbox = sandbox(wanted.network, wanted.read_only_paths.clone());
+        let sandbox = wanted.sandbox.clone();
         let executor = executor(wanted.executor, sandbox, &wanted.container);
         let data = base.dir.run().join("runner");
         let mut settings = settings(
@@ -267,7 +296,10 @@ pub(crate) fn local_settings(
     // What runs is the user's own, so the engine is the one that the user's other tools talk to.
     let host = std::env::var_os("DOCKER_HOST").and_then(|it| it.into_string().ok());
     let host = host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned());
-    let sandbox = sandbox(true, read_only_paths);
+    let sandbox = SandboxPolicy {
+        read_only_paths,
+        ..SandboxPolicy::default()
+    };
     let executor = self::executor(executor, sandbox, &ContainerPolicy::new(host));
     let mut config = settings(
         url.to_owned(),
@@ -333,17 +365,6 @@ fn executor(wanted: Executor, sandbox: SandboxPolicy, container: &ContainerPolic
         Executor::Shell => ExecutorKind::Shell,
         Executor::Sandbox => ExecutorKind::Sandbox(sandbox),
         Executor::Container => ExecutorKind::Container(container.clone(), sandbox),
-    }
-}
-
-fn sandbox(network: bool, read_only_paths: Vec<PathBuf>) -> SandboxPolicy {
-    SandboxPolicy {
-        network: match network {
-            true => Network::Host,
-            false => Network::None,
-        },
-        read_only_paths,
-        ..SandboxPolicy::default()
     }
 }
 

@@ -25,7 +25,7 @@ use crate::inner::order::Report;
 /// Starts helper processes.
 #[derive(Debug)]
 pub(super) struct Launcher {
-    binary: PathBuf,
+    pub(super) binary: PathBuf,
     kill_grace: Duration,
     /// Whether the runner is root.
     pub(super) privileged: bool,
@@ -40,6 +40,8 @@ pub(super) struct Launch {
     /// The job's group, where the machine has groups.
     pub(super) group: Option<Arc<JobGroup>>,
     pub(super) deadline: Instant,
+    /// How long there is between TERM and KILL, if not as long as for jobs.
+    pub(super) grace: Option<Duration>,
 }
 
 impl Launcher {
@@ -131,7 +133,7 @@ impl Launcher {
                 .map_err(|it| io::Error::other(crate::client::chain(&it)))?;
         }
         let mut socket = UnixStream::from_std(ours)?;
-        let mut watch = Watch::new(self.kill_grace, group, &mut child);
+        let mut watch = Watch::new(launch.grace.unwrap_or(self.kill_grace), group, &mut child);
         // A helper that ends early says why, which is worth more than the broken pipe.
         let sent = timeout(Duration::from_secs(60), socket.write_all(&launch.orders)).await;
         if !matches!(sent, Ok(Ok(()))) {

@@ -6,7 +6,9 @@
 pub(crate) mod cgroup;
 mod container;
 mod launcher;
+mod pod;
 mod sandbox;
+mod services;
 mod shell;
 pub(crate) mod wanted;
 mod watch;

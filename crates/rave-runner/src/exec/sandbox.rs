@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::cgroup::JobGroup;
 use super::launcher::{Launch, Launcher};
+use super::pod::Pod;
+use super::services::{self, Service};
 use super::wanted::Wanted;
 use super::{
     Executor, ExecutorError, Layout, Outcome, Output, PATH, Session, Setup, SetupError, Task, Whose,
@@ -55,6 +57,75 @@ impl Sandbox {
         Box::new(self.session(setup.place.writable(), setup.group.clone()))
     }
 
+    /// Makes what a job runs in, when it has services or a network of its own.
+    async fn pod(&self, setup: &Setup<'_>, session: &mut SandboxSession) -> Result<(), SetupError> {
+        let wanted = match self.policy.images {
+            true => Wanted::services(setup, &self.image_policy)?,
+            false => Vec::new(),
+        };
+        if wanted.is_empty() && self.policy.network != Network::Own {
+            return Ok(());
+        }
+        let mut images = Vec::new();
+        for service in &wanted {
+            images.push(Arc::new(self.pull(setup, service).await?));
+        }
+        let warn = |text: &str| setup.trace.line(Tone::Warning, text);
+        let pod = Pod::make(&self.launcher, &self.policy, wanted.len(), warn)
+            .await
+            .map_err(SetupError::System)?;
+        let mut hosts = ALONE.to_owned();
+        for (number, service) in wanted.iter().enumerate() {
+            let address = pod.service(number).map(|it| it.1);
+            hosts.extend(address.map(|it| Service::hosts(it, &service.aliases)));
+        }
+        session.hosts = Some(hosts);
+        let show = setup
+            .variables
+            .is_on("CI_DEBUG_SERVICES")
+            .then(|| setup.trace.clone());
+        for ((number, service), image) in wanted.iter().enumerate().zip(images) {
+            let Some((network, address)) = pod.service(number) else {
+                continue;
+            };
+            let scratch = setup
+                .place
+                .image_scratch()
+                .join(format!("service-{number}"));
+            let orders = session.service_orders(service, &image, scratch, network, &pod);
+            let launch = Launch {
+                orders: orders.map_err(|error| SetupError::System(error.to_string()))?,
+                owner: session.owner,
+                group: session.group.clone(),
+                deadline: setup.deadline + Duration::from_secs(3600),
+                grace: Some(services::GRACE),
+            };
+            let started = Service::start(
+                &self.launcher,
+                launch,
+                service,
+                image,
+                address,
+                show.clone(),
+            );
+            session.services.push(started);
+        }
+        if !session.services.is_empty() {
+            let patience = self.policy.services_timeout;
+            services::await_ready(
+                &session.services,
+                &pod,
+                patience,
+                setup.trace,
+                setup.stop,
+                setup.deadline,
+            )
+            .await?;
+        }
+        session.pod = Some(pod);
+        Ok(())
+    }
+
     fn session(
         &self,
         writable: Vec<(PathBuf, PathBuf)>,
@@ -67,6 +138,10 @@ impl Sandbox {
             writable,
             group,
             image: None,
+            scratch: None,
+            hosts: None,
+            services: Vec::new(),
+            pod: None,
         }
     }
 
@@ -76,12 +151,7 @@ impl Sandbox {
             return Ok(None);
         };
         let image = self.pull(setup, &wanted).await?;
-        let scratch = setup.place.image_scratch();
-        // What a runner that was killed left.
-        clear(&scratch).await.map_err(|error| {
-            SetupError::System(format!("cannot remove {}: {error}", scratch.display()))
-        })?;
-        Ok(Some(JobImage::new(setup, &wanted, image, scratch)))
+        Ok(Some(JobImage::new(setup, &wanted, image)))
     }
 
     async fn pull(&self, setup: &Setup<'_>, wanted: &Wanted) -> Result<Image, SetupError> {
@@ -154,9 +224,20 @@ impl Executor for Sandbox {
 
     async fn prepare(&self, setup: Setup<'_>) -> Result<Box<dyn Session>, SetupError> {
         let mut session = self.session(setup.place.writable(), setup.group.clone());
+        let scratch = setup.place.image_scratch();
+        // What a runner that was killed left.
+        clear(&scratch).await.map_err(|error| {
+            SetupError::System(format!("cannot remove {}: {error}", scratch.display()))
+        })?;
+        session.scratch = Some(scratch);
         match self.policy.images {
             true => session.image = self.image(&setup).await?,
             false => setup.warn_of_unused_images("sandbox"),
+        }
+        // One that fails half way ends in order, too.
+        if let Err(error) = self.pod(&setup, &mut session).await {
+            Box::new(session).destroy().await;
+            return Err(error);
         }
         Ok(Box::new(session))
     }
@@ -171,20 +252,25 @@ struct SandboxSession {
     writable: Vec<(PathBuf, PathBuf)>,
     group: Option<Arc<JobGroup>>,
     image: Option<JobImage>,
+    /// What the images' layers of this job are in, until it ends.
+    scratch: Option<PathBuf>,
+    /// The text of `/etc/hosts`, unless it is the machine's.
+    hosts: Option<String>,
+    services: Vec<Service>,
+    pod: Option<Pod>,
 }
 
 /// The image of a job, and how it is run.
 struct JobImage {
     image: Image,
     place: Place,
-    scratch: PathBuf,
     user: String,
     entrypoint: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
 impl JobImage {
-    fn new(setup: &Setup<'_>, wanted: &Wanted, image: Image, scratch: PathBuf) -> Self {
+    fn new(setup: &Setup<'_>, wanted: &Wanted, image: Image) -> Self {
         let settings = &image.settings;
         let entrypoint = wanted.entrypoint.as_ref().unwrap_or(&settings.entrypoint);
         // A list with an empty word is how job files say that there is to be none.
@@ -213,19 +299,7 @@ impl JobImage {
             entrypoint,
             environment,
             place: setup.place.clone(),
-            scratch,
             image,
-        }
-    }
-
-    fn root(&self, hosts: String) -> ImageRoot {
-        ImageRoot {
-            layers: self.image.layers(),
-            scratch: self.scratch.clone(),
-            user: self.user.clone(),
-            hosts,
-            host_name: "localhost\n".to_owned(),
-            resolver: None,
         }
     }
 }
@@ -235,47 +309,119 @@ const LONGEST_VARIABLE: usize = 100_000;
 
 impl SandboxSession {
     fn orders(&self, task: Task) -> std::io::Result<Vec<u8>> {
-        let image = self.image.as_ref().filter(|_| task.whose == Whose::Job);
-        let network = match self.policy.network == Network::Host || task.whose == Whose::Runner {
-            true => Net::Machine,
-            false => Net::None,
-        };
-        let (root, program, environment) = match image {
-            None => {
-                let environment = super::base_environment(PATH, "rave", crate::inner::HOME);
-                (Root::System, Program::Shell { login: false }, environment)
+        let of_job = task.whose == Whose::Job;
+        let image = self.image.as_ref().filter(|_| of_job);
+        let pod = self.pod.as_ref().filter(|_| of_job);
+        let network = match pod {
+            Some(pod) => pod.job(),
+            None if self.policy.network == Network::Host || task.whose == Whose::Runner => {
+                Net::Machine
             }
-            Some(image) => {
+            None => Net::None,
+        };
+        let (root, program, environment) = match (image, &self.scratch) {
+            (Some(image), Some(scratch)) => {
+                let root = Root::Image(ImageRoot {
+                    layers: image.image.layers(),
+                    scratch: scratch.join("job"),
+                    user: image.user.clone(),
+                });
                 let (entrypoint, directory) = (
                     image.entrypoint.clone(),
                     image.image.settings.working_dir.clone(),
                 );
-                let root = Root::Image(image.root(hosts(&network)));
-                (
-                    root,
-                    Program::ImageShell {
-                        entrypoint,
-                        directory,
-                    },
-                    image.environment.clone(),
-                )
+                let program = Program::ImageShell {
+                    entrypoint,
+                    directory,
+                };
+                (root, program, image.environment.clone())
             }
+            _ => {
+                let environment = super::base_environment(PATH, "rave", crate::inner::HOME);
+                (Root::System, Program::Shell { login: false }, environment)
+            }
+        };
+        let mut writable = self.writable.clone();
+        // An image has its own.
+        writable.retain(|it| image.is_none() || it.1 != Path::new("/tmp"));
+        let alone = (network == Net::None && image.is_some()).then(|| ALONE.to_owned());
+        let view = View {
+            root,
+            writable,
+            hosts: pod.and(self.hosts.clone()).or(alone),
+            resolver: pod.map(|it| it.resolver.clone()),
+            read_only: self.policy.read_only_paths.clone(),
+            outer_id: self.owner,
+            nested_namespaces: self.policy.nested_namespaces,
         };
         let script = Script {
             text: task.script,
             environment: [environment, task.environment].concat(),
             program,
         };
-        let mut writable = self.writable.clone();
-        // An image has its own.
-        writable.retain(|it| image.is_none() || it.1 != Path::new("/tmp"));
-        let view = View {
-            root,
-            writable,
-            read_only: self.policy.read_only_paths.clone(),
-            outer_id: self.owner,
-            nested_namespaces: self.policy.nested_namespaces,
+        self.encode(network, view, script)
+    }
+
+    /// Returns the orders for a service, which sees its image and nothing of the job.
+    fn service_orders(
+        &self,
+        wanted: &Wanted,
+        image: &Image,
+        scratch: PathBuf,
+        network: Net,
+        pod: &Pod,
+    ) -> std::io::Result<Vec<u8>> {
+        let settings = &image.settings;
+        let (entrypoint, command) = match (&wanted.entrypoint, &wanted.command) {
+            (None, None) => (&settings.entrypoint, &settings.cmd),
+            (None, Some(command)) => (&settings.entrypoint, command),
+            // What an image would give to its own entrypoint means nothing to another.
+            (Some(entrypoint), None) => (entrypoint, &Vec::new()),
+            (Some(entrypoint), Some(command)) => (entrypoint, command),
         };
+        let arguments = entrypoint
+            .iter()
+            .chain(command)
+            .filter(|it| !it.is_empty())
+            .cloned()
+            .collect();
+        let path = [("PATH".to_owned(), PATH.to_owned())].into_iter();
+        let own = wanted
+            .environment
+            .iter()
+            .filter(|it| it.1.len() < LONGEST_VARIABLE)
+            .cloned();
+        let user = if wanted.user.is_empty() {
+            &settings.user
+        } else {
+            &wanted.user
+        };
+        let view = View {
+            root: Root::Image(ImageRoot {
+                layers: image.layers(),
+                scratch,
+                user: user.clone(),
+            }),
+            writable: Vec::new(),
+            hosts: self.hosts.clone(),
+            resolver: Some(pod.resolver.clone()),
+            read_only: Vec::new(),
+            outer_id: self.owner,
+            nested_namespaces: false,
+        };
+        let directory = settings.working_dir.clone();
+        let script = Script {
+            text: String::new(),
+            environment: path.chain(settings.environment()).chain(own).collect(),
+            program: Program::Command {
+                arguments,
+                directory,
+            },
+        };
+        self.encode(network, view, script)
+    }
+
+    fn encode(&self, network: Net, view: View, script: Script) -> std::io::Result<Vec<u8>> {
         let privileged = self.launcher.privileged;
         let first = order::encode(&Order::Isolate {
             network,
@@ -289,14 +435,8 @@ impl SandboxSession {
     }
 }
 
-/// Returns the text of `/etc/hosts`.
-fn hosts(network: &Net) -> String {
-    let alone = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
-    match network {
-        Net::Machine => std::fs::read_to_string("/etc/hosts").unwrap_or_else(|_| alone.to_owned()),
-        Net::None => alone.to_owned(),
-    }
-}
+/// The text of `/etc/hosts` where the machine's would mislead.
+const ALONE: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 #[async_trait]
 impl Session for SandboxSession {
@@ -309,6 +449,7 @@ impl Session for SandboxSession {
                     owner: self.owner,
                     group: self.group.clone(),
                     deadline,
+                    grace: None,
                 };
                 self.launcher.run(launch, output, stop).await
             }
@@ -328,10 +469,20 @@ impl Session for SandboxSession {
     }
 
     async fn destroy(self: Box<Self>) {
-        if let Some(image) = &self.image
-            && let Err(error) = clear(&image.scratch).await
+        let Self {
+            services,
+            pod,
+            scratch,
+            ..
+        } = *self;
+        services::end(services).await;
+        if let Some(pod) = pod {
+            pod.end().await;
+        }
+        if let Some(dir) = scratch
+            && let Err(error) = clear(&dir).await
         {
-            tracing::warn!(dir = %image.scratch.display(), %error, "cannot remove what a job changed in its image");
+            tracing::warn!(dir = %dir.display(), %error, "cannot remove what a job changed in its images");
         }
     }
 }

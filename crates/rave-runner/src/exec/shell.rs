@@ -181,6 +181,7 @@ impl Session for ShellSession {
                     owner: self.login.person.as_ref().map(|it| it.uid),
                     group: self.group.clone(),
                     deadline: task.deadline,
+                    grace: None,
                 };
                 self.launcher.run(launch, output, stop).await
             }

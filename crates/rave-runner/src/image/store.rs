@@ -19,6 +19,7 @@ use super::layer::{LayerError, Owners, unpack};
 use super::manifest::{Platform, Settings};
 use super::reference::{Digest, Reference};
 use crate::job::place::remove_tree;
+use crate::runner::make_private;
 
 /// The images of one runner.
 #[derive(Debug)]
@@ -147,6 +148,8 @@ impl Store {
             let path = path.to_owned();
             move |source| StoreError::File { path, source }
         };
+        // What is private stays so, and nobody finds a program there that makes him a user of an image.
+        make_private(&dir).map_err(failed(&dir))?;
         for name in ["layers", "images", "unfinished"] {
             let path = dir.join(name);
             fs::create_dir_all(&path).map_err(failed(&path))?;
@@ -441,6 +444,7 @@ impl<R: Read> Read for Hashing<R> {
 mod tests {
     use super::super::tar::tests::entry;
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     struct Bench {
         dir: tempfile::TempDir,
@@ -509,6 +513,11 @@ mod tests {
             fs::read_to_string(dirs[0].join("file")).expect("there"),
             "one"
         );
+        let mode = fs::metadata(&bench.store.dir)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o700);
         assert!(bench.find("other", 2).is_none());
         assert!(matches!(open(bench.dir.path()), Err(StoreError::Used(_))));
         let lease = bench.store.lease(vec![layer.0.clone(), layer.0.clone()]);

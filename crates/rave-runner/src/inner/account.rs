@@ -1,7 +1,11 @@
 //! As whom an image's programs run: its own idea of users and groups.
 
-use std::fs;
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+/// The longest file of accounts that is believed.
+const LONGEST: u64 = 4 << 20;
 
 /// A user, as the image's files know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +19,21 @@ pub(super) struct Account {
 
 /// Looks up `USER`, `USER:GROUP`, or numbers in their place, in the root as it is now. Nothing means root.
 pub(super) fn find(text: &str) -> Result<Account, String> {
-    let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
     look_up(text, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+/// Reads a file of the image, which may be anything: a pipe, or a link to what has no end.
+fn read(path: &str) -> String {
+    let opened = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path);
+    let mut bytes = Vec::new();
+    if let Ok(file) = opened {
+        // What cannot be read is as good as empty, and the user is then looked for by number.
+        let _ = file.take(LONGEST).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn look_up(text: &str, passwd: &str, group: &str) -> Result<Account, String> {

@@ -34,9 +34,12 @@ pub(super) fn build(view: &View, image: &ImageRoot) -> Result<(), String> {
     }
     let owner = view.outer_id.unwrap_or(0);
     for (name, text) in [
-        ("hosts", &image.hosts),
-        ("hostname", &image.host_name),
-        ("resolv.conf", &resolver(image)),
+        ("hosts", &of_machine(view.hosts.as_ref(), "hosts")),
+        ("hostname", &"localhost\n".to_owned()),
+        (
+            "resolv.conf",
+            &of_machine(view.resolver.as_ref(), "resolv.conf"),
+        ),
     ] {
         let part = parts.join(name);
         fs::write(&part, text).map_err(failed("write", &part))?;
@@ -114,11 +117,10 @@ fn stack(view: &View, image: &ImageRoot) -> Result<(), String> {
     })
 }
 
-/// Returns the text of `/etc/resolv.conf`.
-fn resolver(image: &ImageRoot) -> String {
-    let of_machine =
-        || fs::read_to_string(outside(Path::new("/etc/resolv.conf"))).unwrap_or_default();
-    image.resolver.clone().unwrap_or_else(of_machine)
+/// Returns a text, or that of the machine's file.
+fn of_machine(text: Option<&String>, file: &str) -> String {
+    let machine = || fs::read_to_string(outside(&Path::new("/etc").join(file))).unwrap_or_default();
+    text.cloned().unwrap_or_else(machine)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod filter;
 mod image;
 pub(crate) mod order;
 mod ownership;
+mod pod;
 mod privileges;
 mod supervise;
 mod view;
@@ -21,10 +22,11 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid, sethostname};
 
 use order::{Net, Order, Report, Root};
@@ -84,6 +86,7 @@ fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
             person.as_ref().map_or(Ok(()), privileges::become_person)?;
             supervise::as_subreaper(socket, &script)
         }
+        Order::Hold(pod) => pod::hold(socket, &pod),
     }
 }
 
@@ -111,6 +114,12 @@ fn keep_only_standard_streams() -> Result<(), String> {
     Ok(())
 }
 
+/// Opens a namespace of another process.
+fn open(namespace: &Path) -> Result<fs::File, String> {
+    fs::File::open(namespace)
+        .map_err(|error| format!("cannot open {}: {error}", namespace.display()))
+}
+
 /// Makes the namespaces, and runs the second helper as their process 1.
 fn isolate(socket: &UnixStream, network: &Net, privileged: bool) -> Result<ExitCode, String> {
     let (uid, gid) = (geteuid(), getegid());
@@ -118,10 +127,25 @@ fn isolate(socket: &UnixStream, network: &Net, privileged: bool) -> Result<ExitC
         true => "the kernel refuses to make namespaces, although the runner is root",
         false => "the kernel refuses to make namespaces for an ordinary user",
     };
-    if !privileged {
+    let joined = match network {
+        Net::Joined { user, network } => Some((user, open(network)?)),
+        Net::Machine | Net::None => None,
+    };
+    match &joined {
+        Some((Some(user), _)) => {
+            setns(open(user)?, CloneFlags::CLONE_NEWUSER)
+                .map_err(failed("cannot enter the users of the pod"))?;
+        }
         // Being root over namespaces of one's own is what lets an ordinary user mount in them.
-        unshare(CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
-        privileges::map_own(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
+        _ if !privileged => {
+            unshare(CloneFlags::CLONE_NEWUSER).map_err(failed(what))?;
+            privileges::map_own(&format!("0 {uid} 1"), &format!("0 {gid} 1"))?;
+        }
+        _ => {}
+    }
+    if let Some((_, network)) = joined {
+        setns(network, CloneFlags::CLONE_NEWNET)
+            .map_err(failed("cannot enter the network of the pod"))?;
     }
     if *network == Net::None {
         unshare(CloneFlags::CLONE_NEWNET).map_err(failed(what))?;

@@ -4,6 +4,7 @@
 //! The helper answers with one [`Report`].
 
 use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -30,6 +31,61 @@ pub(crate) enum Order {
     Enclose(Box<View>, Script),
     /// Run a script as the runner's user, or as another user of the machine.
     Supervise(Option<Person>, Script),
+    /// Make the networks of a job and its services, and hold them.
+    Hold(Pod),
+}
+
+/// The networks of a job and its services.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Pod {
+    /// Whether the runner is root.
+    pub(crate) privileged: bool,
+    /// How many services there are.
+    pub(crate) services: u8,
+    pub(crate) uplink: Uplink,
+    /// Ranges of addresses that are out of reach.
+    pub(crate) blocked: Vec<String>,
+    /// The machine's resolvers, which answer questions for names whatever is blocked.
+    pub(crate) resolvers: Vec<Ipv4Addr>,
+}
+
+/// How a pod reaches the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Uplink {
+    None,
+    /// By a device whose other end is the machine's, which translates addresses. Needs root.
+    Device,
+    /// By a device that `slirp4netns` makes.
+    Tap,
+}
+
+/// What the holder of a pod is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Told {
+    /// The device of `slirp4netns` is being made: take it in.
+    Attach,
+    /// Try whether something listens.
+    Probe { address: Ipv4Addr, port: u16 },
+}
+
+/// What the holder of a pod answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Held {
+    Ready(Ready),
+    /// What was told is done, and whether with success.
+    Done(bool),
+    Failed(String),
+}
+
+/// What a pod consists of.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// The holder's descriptor of the job's network.
+    pub(crate) job: i32,
+    /// Those of the services, with their addresses.
+    pub(crate) services: Vec<(i32, Ipv4Addr)>,
+    /// A resolver in the pod.
+    pub(crate) resolver: Option<Ipv4Addr>,
 }
 
 /// The network of what runs in the sandbox.
@@ -39,6 +95,12 @@ pub(crate) enum Net {
     Machine,
     /// A loopback device of its own.
     None,
+    /// One of a pod.
+    Joined {
+        /// The user namespace that it belongs to, if the runner is not root.
+        user: Option<PathBuf>,
+        network: PathBuf,
+    },
 }
 
 /// A user of the machine.
@@ -73,14 +135,24 @@ pub(crate) enum Program {
         /// Where it starts.
         directory: String,
     },
+    /// A service's own program.
+    Command {
+        arguments: Vec<String>,
+        /// Where it starts.
+        directory: String,
+    },
 }
 
 /// What a sandbox contains.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct View {
     pub(crate) root: Root,
-    /// Directories to write: where each is outside, and inside. The first is where the view is built.
+    /// Directories to write: where each is outside, and inside. Without an image there is at least one.
     pub(crate) writable: Vec<(PathBuf, PathBuf)>,
+    /// The text of `/etc/hosts`, unless it is the machine's.
+    pub(crate) hosts: Option<String>,
+    /// The text of `/etc/resolv.conf`, unless it is the machine's.
+    pub(crate) resolver: Option<String>,
     /// More paths to read, the same inside and outside.
     pub(crate) read_only: Vec<PathBuf>,
     /// The user and group to run as outside, when the runner is root; the first of an image's.
@@ -107,11 +179,6 @@ pub(crate) struct ImageRoot {
     pub(crate) scratch: PathBuf,
     /// Who runs in it, by the image's names or numbers.
     pub(crate) user: String,
-    /// The text of `/etc/hosts`.
-    pub(crate) hosts: String,
-    pub(crate) host_name: String,
-    /// The text of `/etc/resolv.conf`, unless it is the machine's.
-    pub(crate) resolver: Option<String>,
 }
 
 /// How a script ended.

@@ -139,6 +139,17 @@ fn command(program: &Program) -> Result<(Command, &str), String> {
             command.args(login.then_some("-l"));
             (command, "/")
         }
+        Program::Command {
+            arguments,
+            directory,
+        } => {
+            let (first, rest) = arguments
+                .split_first()
+                .ok_or("the image says nothing to start, and neither does the job")?;
+            let mut command = Command::new(first);
+            command.args(rest);
+            (command, directory)
+        }
         Program::ImageShell {
             entrypoint,
             directory,
@@ -146,7 +157,7 @@ fn command(program: &Program) -> Result<(Command, &str), String> {
             let shell = shell().ok_or(
                 "the image has no shell, which a job's script needs: use one with bash or sh in it",
             )?;
-            let mut command = match entrypoint.split_first() {
+            let command = match entrypoint.split_first() {
                 None => Command::new(shell),
                 // It has to start what it is given, as everywhere.
                 Some((first, rest)) => {
@@ -159,7 +170,6 @@ fn command(program: &Program) -> Result<(Command, &str), String> {
                     command
                 }
             };
-            command.env_clear();
             (command, directory)
         }
     })

@@ -88,13 +88,16 @@ pub(super) fn build(view: &View) -> Result<(), String> {
         NOTHING,
     )
     .map_err(failed("make private the mounts below", root))?;
-    step_aside(
-        &view
-            .writable
-            .first()
-            .ok_or("the sandbox has no directory of its own")?
-            .0,
-    )?;
+    step_aside(match &view.root {
+        Root::System => {
+            &view
+                .writable
+                .first()
+                .ok_or("the sandbox has no directory of its own")?
+                .0
+        }
+        Root::Image(image) => &image.scratch,
+    })?;
     match &view.root {
         Root::System => system(view)?,
         Root::Image(image) => super::image::build(view, image)?,
@@ -109,7 +112,7 @@ fn system(view: &View) -> Result<(), String> {
         show(Path::new(path))?;
     }
     let owner = view.outer_id.unwrap_or(0);
-    etc(view.outer_id.is_some())?;
+    etc(view)?;
     devices(Path::new("/new/dev"))?;
     mount_processes(Path::new("/new/proc"))?;
     for path in ["/tmp", "/var/tmp", "/run/lock"] {
@@ -213,16 +216,19 @@ fn show(path: &Path) -> Result<(), String> {
 }
 
 /// Puts the configuration of the system into the view: all of it, when what is private is private by ownership.
-fn etc(whole: bool) -> Result<(), String> {
+fn etc(view: &View) -> Result<(), String> {
     let dir = Path::new("/etc");
-    if whole {
+    if view.outer_id.is_some() {
         show(dir)?;
     } else {
         for name in SELECTED_ETC {
             show(&dir.join(name))?;
         }
     }
-    let resolver = dir.join("resolv.conf");
+    if let Some(text) = &view.hosts {
+        replace(&dir.join("hosts"), text)?;
+    }
+    let mut resolver = dir.join("resolv.conf");
     if let Ok(target) = fs::read_link(outside(&resolver)) {
         // Resolvers keep the real file elsewhere, often under /run, which is not in the view.
         let target = if target.is_absolute() {
@@ -233,6 +239,10 @@ fn etc(whole: bool) -> Result<(), String> {
         if !inside(&target).exists() {
             show(&target)?;
         }
+        resolver = target;
+    }
+    if let Some(text) = &view.resolver {
+        replace(&resolver, text)?;
     }
     account("passwd", &format!("rave:x:1000:1000:job:{HOME}:/bin/sh\n"))?;
     account("group", "rave:x:1000:\n")
@@ -246,7 +256,13 @@ fn account(file: &str, line: &str) -> Result<(), String> {
         .lines()
         .filter(|it| it.split(':').nth(2) != Some("1000") && !it.starts_with("rave:"));
     let text: String = others.flat_map(|it| [it, "\n"]).chain([line]).collect();
-    let (from, to) = (Path::new("/").join(file), inside(&path));
+    replace(&path, &text)
+}
+
+/// Puts a file of this text in place of one of the machine's.
+fn replace(path: &Path, text: &str) -> Result<(), String> {
+    let from = Path::new("/").join(path.file_name().unwrap_or_default());
+    let to = inside(path);
     make_file(&from, text.as_bytes())?;
     if !to.exists() {
         make_file(&to, b"")?;

@@ -12,6 +12,7 @@ mod memory;
 mod registry;
 mod sandbox;
 mod server;
+mod services;
 mod source;
 mod stopping;
 

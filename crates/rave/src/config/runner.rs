@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use rave_runner::{ContainerPolicy, ImagePolicy, MemoryPolicy, Profile, PullPolicy};
+use rave_runner::{
+    ContainerPolicy, ImagePolicy, MemoryPolicy, Network, Profile, PullPolicy, SandboxPolicy,
+};
 
 use super::bucket::Bucket;
 use super::reader::Reader;
@@ -18,8 +20,7 @@ pub(crate) struct Runner {
     pub(crate) disk_reserve_bytes: u64,
     pub(crate) job_cpus: Option<f64>,
     pub(crate) job_pids: Option<u64>,
-    pub(crate) network: bool,
-    pub(crate) read_only_paths: Vec<PathBuf>,
+    pub(crate) sandbox: SandboxPolicy,
     pub(crate) shell_user: Option<String>,
     /// `None`: in the data directory.
     pub(crate) builds_dir: Option<PathBuf>,
@@ -48,7 +49,6 @@ impl Runner {
             ("container", Executor::Container),
             ("shell", Executor::Shell),
         ];
-        let paths = reader.list(SECTION, "read_only_paths");
         Self {
             embedded: reader.flag(SECTION, "embedded").unwrap_or_default(),
             executor: reader
@@ -77,16 +77,35 @@ impl Runner {
             disk_reserve_bytes: reader.count(SECTION, "disk_reserve_bytes", 0),
             job_cpus: (cpus > 0.0).then_some(cpus),
             job_pids: some(reader.count(SECTION, "job_pids", 0)),
-            network: reader
-                .choice(SECTION, "network", &[("host", true), ("none", false)])
-                .unwrap_or(true),
-            read_only_paths: paths.into_iter().map(PathBuf::from).collect(),
+            sandbox: sandbox(reader),
             shell_user: text(reader.text(SECTION, "shell_user")),
             builds_dir: text(reader.text(SECTION, "builds_dir")).map(PathBuf::from),
             images: images(reader),
             container: container(reader),
             cache: Bucket::read(reader),
         }
+    }
+}
+
+fn sandbox(reader: &mut Reader) -> SandboxPolicy {
+    const SECTION: &str = "runner";
+    let networks = [
+        ("host", Network::Host),
+        ("none", Network::None),
+        ("own", Network::Own),
+    ];
+    let paths = reader.list(SECTION, "read_only_paths").into_iter();
+    SandboxPolicy {
+        network: reader
+            .choice(SECTION, "network", &networks)
+            .unwrap_or(Network::Host),
+        private_addresses: reader
+            .flag(SECTION, "private_addresses")
+            .unwrap_or_default(),
+        read_only_paths: paths.map(PathBuf::from).collect(),
+        insecure_registries: reader.list("runner.images", "insecure_registries"),
+        image_store_limit_bytes: reader.count("runner.images", "store_bytes", 1 << 20),
+        ..SandboxPolicy::default()
     }
 }
 
