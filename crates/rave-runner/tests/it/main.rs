@@ -5,6 +5,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod hostile;
 mod images;
 mod independent;
 mod jobs;
