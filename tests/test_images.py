@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from harness.images import busybox, push
 from harness.registry import Registry
-from harness.world import World
+from harness.world import World, unique
 
 
 @pytest.fixture(scope="module")
 def registry(scratch: Path) -> Iterator[Registry]:
-    it = Registry(scratch / "images-registry")
+    it = Registry(scratch / unique("registry"))
     yield it
     it.close()
 
