@@ -3,6 +3,7 @@
 //! The sandbox tests need what the product needs: root, or unprivileged user namespaces. Where neither is there, they
 //! fail and say so, because a sandbox that was not tested is not one.
 
+mod after;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod hostile;

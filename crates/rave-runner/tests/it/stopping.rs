@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{Bench, control_groups, gone, is_running, job, shell};
 
-fn with_after_script(mut job: Value, script: &[&str]) -> Value {
+pub(crate) fn with_after_script(mut job: Value, script: &[&str]) -> Value {
     let step =
         json!({"name": "after_script", "script": script, "when": "always", "allow_failure": true});
     job["steps"].as_array_mut().expect("a list").push(step);
