@@ -107,6 +107,9 @@ _ROUTES = [
         """
         GET /-/admin/users
         GET /-/admin/runners
+        GET /-/admin/runners/new
+        GET /-/admin/runners/{runner}
+        GET /-/admin/runners/{runner}/edit
         GET /-/admin/ci_cd
         GET /-/admin/ci_cd/variables/{key}
     """,
@@ -122,7 +125,9 @@ _ROUTES = [
         POST /-/admin/ci_cd/variables/{key}
         POST /-/admin/ci_cd/variables/{key}/delete
         POST /-/admin/runners
+        POST /-/admin/runners/{runner}
         POST /-/admin/runners/{runner}/delete
+        POST /-/admin/runners/{runner}/reset
         POST /-/admin/runners/{runner}/pause
         POST /-/admin/runners/{runner}/resume
     """,
@@ -144,6 +149,13 @@ _ROUTES = [
         GET /api/v4/runners/all
         """,
     ),
+    # The instance's registration token.
+    (
+        "401 403 403 403 yes",
+        """
+        POST /api/v4/runners/reset_registration_token
+        """,
+    ),
     # Runners and jobs speak for themselves, by tokens of their own. People's tokens mean nothing here.
     (
         "403 403 403 403 403",
@@ -154,6 +166,7 @@ _ROUTES = [
         POST /api/v4/jobs/{job}/artifacts
         POST /api/v4/jobs/{job}/artifacts/authorize
         PATCH /api/v4/jobs/{job}/trace
+        POST /api/v4/runners
         DELETE /api/v4/runners
         DELETE /api/v4/runners/managers
         POST /api/v4/runners/reset_authentication_token
@@ -167,6 +180,7 @@ _ROUTES = [
         GET /api/v4/runners/{runner}
         PUT /api/v4/runners/{runner}
         DELETE /api/v4/runners/{runner}
+        GET /api/v4/runners/{runner}/jobs
         GET /api/v4/runners/{runner}/managers
         POST /api/v4/runners/{runner}/reset_authentication_token
         """,
@@ -182,10 +196,12 @@ _ROUTES = [
         DELETE /api/v4/admin/ci/variables/{key}
     """,
     ),
-    # A group's variables.
+    # A group's variables and runners.
     (
         "401 hidden 403 403 yes",
         """
+        GET /api/v4/groups/{id}/runners
+        POST /api/v4/groups/{id}/runners/reset_registration_token
         GET /api/v4/groups/{id}/variables
         POST /api/v4/groups/{id}/variables
         GET /api/v4/groups/{id}/variables/{key}
@@ -199,11 +215,32 @@ _ROUTES = [
         """
         GET /-/groups/{id}/settings/ci_cd
         GET /-/groups/{id}/settings/ci_cd/variables/{key}
+        GET /-/groups/{id}/runners
+        GET /-/groups/{id}/runners/new
+        """,
+    ),
+    # The runner is the project's.
+    (
+        "login hidden 403 403 absent",
+        """
+        GET /-/groups/{id}/runners/{runner}
+        GET /-/groups/{id}/runners/{runner}/edit
+        """,
+    ),
+    (
+        "401 hidden 403 403 absent",
+        """
+        POST /-/groups/{id}/runners/{runner}
+        POST /-/groups/{id}/runners/{runner}/delete
+        POST /-/groups/{id}/runners/{runner}/pause
+        POST /-/groups/{id}/runners/{runner}/reset
+        POST /-/groups/{id}/runners/{runner}/resume
         """,
     ),
     (
         "401 hidden 403 403 yes",
         """
+        POST /-/groups/{id}/runners
         POST /-/groups/{id}/settings/ci_cd/variables
         POST /-/groups/{id}/settings/ci_cd/variables/{key}
         POST /-/groups/{id}/settings/ci_cd/variables/{key}/delete
@@ -371,6 +408,10 @@ _ROUTES = [
         GET {project}/-/settings
         GET {project}/-/settings/ci_cd
         GET {project}/-/settings/ci_cd/variables/{key}
+        GET {project}/-/runners
+        GET {project}/-/runners/new
+        GET {project}/-/runners/{runner}
+        GET {project}/-/runners/{runner}/edit
         GET {project}/-/pipeline_schedules/new
         GET {project}/-/pipelines/new
     """,
@@ -382,6 +423,12 @@ _ROUTES = [
         POST {project}/-/branches
         POST {project}/-/branches/delete
         POST {project}/-/settings
+        POST {project}/-/runners
+        POST {project}/-/runners/{runner}
+        POST {project}/-/runners/{runner}/delete
+        POST {project}/-/runners/{runner}/pause
+        POST {project}/-/runners/{runner}/reset
+        POST {project}/-/runners/{runner}/resume
         POST {project}/-/settings/ci_cd/triggers
         POST {project}/-/settings/ci_cd/triggers/{trigger}/delete
         POST {project}/-/settings/ci_cd/variables
@@ -413,6 +460,9 @@ _ROUTES = [
         POST /api/v4/projects/{id}/pipeline
         GET /api/v4/projects/{id}/pipelines/{pipeline}/variables
         GET /api/v4/projects/{id}/runners
+        POST /api/v4/projects/{id}/runners
+        DELETE /api/v4/projects/{id}/runners/{runner}
+        POST /api/v4/projects/{id}/runners/reset_registration_token
         POST /api/v4/projects/{id}/pipeline_schedules
         PUT /api/v4/projects/{id}/pipeline_schedules/{schedule}
         DELETE /api/v4/projects/{id}/pipeline_schedules/{schedule}

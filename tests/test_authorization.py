@@ -58,7 +58,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def world(engine: str, scratch: Path, database: Callable[[], str | None]) -> Iterator[World]:
     """A server of its own: the walk tries so many wrong passwords that nobody else could sign in for a while."""
-    with Server(scratch / unique(f"walk-{engine}"), database()) as server:
+    with Server(scratch / unique(f"walk-{engine}"), database(), "[ci]\nrunner_registration = true\n") as server:
         yield World(server.start(), scratch)
 
 

@@ -33,6 +33,10 @@ pub struct CiConfig {
     pub blob_grace: Duration,
     /// How many commits a job fetches that says nothing else.
     pub git_depth: u32,
+    /// Whether runners may register themselves with registration tokens, as they did before people made them.
+    pub runner_registration: bool,
+    /// How long a runner's token counts. `None`: until it is reset.
+    pub runner_token_lifetime: Option<Duration>,
     /// Whether `include:remote` may reach this machine and the private network around it.
     pub include_private_addresses: bool,
     /// What planning one pipeline may cost.
@@ -58,6 +62,8 @@ impl CiConfig {
             trace_limit_bytes: 100 << 20,
             blob_grace: Duration::from_secs(6 * HOUR),
             git_depth: 20,
+            runner_registration: false,
+            runner_token_lifetime: None,
             include_private_addresses: false,
             limits: Limits::default(),
         }

@@ -5,6 +5,7 @@ mod config;
 mod cron;
 mod dotenv;
 mod error;
+mod features;
 mod findings;
 mod metrics;
 mod model;
@@ -56,5 +57,6 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             "0007_progress",
             include_str!("migrations/0007_progress.sql"),
         ),
+        ("0008_runners", include_str!("migrations/0008_runners.sql")),
     ],
 };

@@ -142,6 +142,34 @@ pub(crate) enum RunnerStatus {
 }
 
 impl RunnerStatus {
+    /// How long somebody counts as being there: a held request alone lasts almost a minute.
+    pub(crate) const ONLINE_MS: i64 = 2 * 60 * 1000;
+    /// After this time nobody expects it back.
+    pub(crate) const STALE_MS: i64 = 7 * 24 * 3600 * 1000;
+
+    /// Judges by the time of the last contact.
+    pub(crate) fn of(contacted_at: Option<Timestamp>, made_at: Timestamp, now: Timestamp) -> Self {
+        match contacted_at.map(|it| now.since(it)) {
+            None if now.since(made_at) >= Self::STALE_MS => Self::Stale,
+            None => Self::NeverContacted,
+            Some(age) if age < Self::ONLINE_MS => Self::Online,
+            Some(age) if age < Self::STALE_MS => Self::Offline,
+            Some(_) => Self::Stale,
+        }
+    }
+
+    /// Returns the status with the API's name.
+    pub(crate) fn from_label(label: &str) -> Option<Self> {
+        [
+            Self::Online,
+            Self::Offline,
+            Self::Stale,
+            Self::NeverContacted,
+        ]
+        .into_iter()
+        .find(|it| it.label() == label)
+    }
+
     /// Returns the API's name.
     pub(crate) const fn label(self) -> &'static str {
         match self {
@@ -234,7 +262,6 @@ pub(crate) struct Job {
     /// The resource that it shares with other jobs.
     pub(crate) resource_group: Option<i64>,
     pub(crate) tags: Vec<String>,
-    pub(crate) protected: bool,
     pub(crate) state: JobState,
     /// The runner that has it or had it last.
     pub(crate) runner: Option<RunnerId>,
@@ -381,7 +408,7 @@ impl Artifact {
 pub(crate) struct Runner {
     pub(crate) id: RunnerId,
     pub(crate) kind: RunnerType,
-    /// The project of a [`RunnerType::Project`].
+    /// The project that owns a [`RunnerType::Project`]; there may be others that use it.
     pub(crate) project: Option<ProjectId>,
     /// The namespace of a [`RunnerType::Group`].
     pub(crate) group: Option<i64>,
@@ -395,21 +422,18 @@ pub(crate) struct Runner {
     pub(crate) protected: bool,
     pub(crate) maximum_timeout_secs: Option<i64>,
     pub(crate) creator: Option<UserId>,
+    /// Whether it registered itself with a registration token.
+    pub(crate) legacy: bool,
+    /// `None`: its token counts until somebody resets it.
+    pub(crate) token_expires_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
     pub(crate) contacted_at: Option<Timestamp>,
 }
 
 impl Runner {
-    /// Returns whether it was heard of lately: a held request alone lasts almost a minute.
+    /// Returns whether it was heard of lately.
     pub(crate) fn status(&self, now: Timestamp) -> RunnerStatus {
-        const ONLINE_MS: i64 = 2 * 60 * 1000;
-        const STALE_MS: i64 = 7 * 24 * 3600 * 1000;
-        match self.contacted_at.map(|it| now.since(it)) {
-            None => RunnerStatus::NeverContacted,
-            Some(age) if age < ONLINE_MS => RunnerStatus::Online,
-            Some(age) if age < STALE_MS => RunnerStatus::Offline,
-            Some(_) => RunnerStatus::Stale,
-        }
+        RunnerStatus::of(self.contacted_at, self.created_at, now)
     }
 
     /// Whether its tags and protection let it take the job. Whose jobs it takes is asked elsewhere.
@@ -426,15 +450,37 @@ impl Runner {
 #[derive(Clone, Debug)]
 pub(crate) struct Manager {
     pub(crate) id: i64,
+    pub(crate) runner: RunnerId,
     pub(crate) system_id: String,
+    /// The program, such as `gitlab-runner`.
+    pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) revision: String,
     pub(crate) platform: String,
     pub(crate) architecture: String,
     pub(crate) executor: String,
     pub(crate) ip_address: String,
+    /// What it says that it can do; `None`: it says nothing of it.
+    pub(crate) features: Option<Vec<String>>,
     pub(crate) created_at: Timestamp,
     pub(crate) contacted_at: Timestamp,
+}
+
+impl Manager {
+    /// Returns whether it was heard of lately.
+    pub(crate) fn status(&self, now: Timestamp) -> RunnerStatus {
+        RunnerStatus::of(Some(self.contacted_at), self.created_at, now)
+    }
+}
+
+/// Returns which of the features that a job needs a machine lacks. One that says nothing of its features, as scripts do,
+/// lacks none.
+pub(crate) fn missing_features(needed: &[String], has: Option<&[String]>) -> Vec<String> {
+    let Some(has) = has else {
+        return Vec::new();
+    };
+    let lacks = |it: &&String| !has.contains(it);
+    needed.iter().filter(lacks).cloned().collect()
 }
 
 /// A part of a job's log.
@@ -448,38 +494,84 @@ pub(crate) struct LogSlice {
 }
 
 /// Why a job that waits for a runner does not get one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stuck {
     /// There is no runner that takes jobs of this project.
     NoRunner,
-    /// There are runners, but none has the job's tags, or takes jobs without tags or of refs that are not protected.
-    NoMatchingRunner,
-    /// Those that match are paused or not heard of.
-    NoneOnline,
+    /// No runner has all of the job's tags, or none takes jobs without tags.
+    NoTags,
+    /// Those with the tags take jobs of protected branches and tags only.
+    ProtectedOnly,
+    /// Those that match were told to take no jobs.
+    Paused,
+    /// Those that match are not heard of.
+    Offline,
+    /// The machines of those that match cannot do what the job needs.
+    Features(Vec<String>),
+    /// Those that match work on other jobs, and this many come first. No obstacle: it passes.
+    Busy(usize),
 }
 
 impl Stuck {
+    /// Whether the job waits for a person and not only for its turn.
+    pub(crate) fn is_obstacle(&self) -> bool {
+        !matches!(self, Self::Busy(_))
+    }
+
+    /// Returns the name of the reason, for programs.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::NoRunner => "no_runner",
+            Self::NoTags => "no_matching_runner",
+            Self::ProtectedOnly => "protected_runners_only",
+            Self::Paused => "runners_paused",
+            Self::Offline => "runners_offline",
+            Self::Features(_) => "runner_unsupported",
+            Self::Busy(_) => "runners_busy",
+        }
+    }
+
     /// Returns what people read about a job with these tags, without a full stop.
-    pub(crate) fn sentence(self, tags: &[String]) -> String {
-        let listed = tags.join(", ");
+    pub(crate) fn sentence(&self, tags: &[String]) -> String {
+        let with = match tags {
+            [] => "that take jobs without tags".to_owned(),
+            [tag] => format!("with the tag {tag}"),
+            tags => format!("with the tags {}", tags.join(", ")),
+        };
         match (self, tags) {
             (Self::NoRunner, _) => {
-                "Stuck: no runner is registered for the project. Start one with `rave runner`".into()
+                "Stuck: no runner is registered for the project. Start one with `rave runner`"
+                    .into()
             }
-            (Self::NoMatchingRunner, []) => {
-                "Stuck: no runner takes jobs without tags, or those that do are for protected branches only".into()
-            }
-            (Self::NoMatchingRunner, [tag]) => {
+            (Self::NoTags, []) => "Stuck: no runner takes jobs without tags".into(),
+            (Self::NoTags, [tag]) => {
                 format!("Stuck: no runner that may take the job has the tag {tag}")
             }
-            (Self::NoMatchingRunner, _) => {
+            (Self::NoTags, tags) => {
+                let listed = tags.join(", ");
                 format!("Stuck: no runner that may take the job has all of the tags {listed}")
             }
-            (Self::NoneOnline, _) => {
-                "Stuck: the runners that match the job are paused or offline".into()
+            (Self::ProtectedOnly, _) => format!(
+                "Stuck: the runners {with} take jobs of protected branches and tags only, and this ref is not protected"
+            ),
+            (Self::Paused, _) => format!("Stuck: the runners {with} are paused"),
+            (Self::Offline, _) => format!("Stuck: no runner {} is online", one_of(&with)),
+            (Self::Features(lacking), _) => format!(
+                "Stuck: the runners {with} do not support {}, which the job needs",
+                lacking.join(", ")
+            ),
+            (Self::Busy(0), _) => "All matching runners are busy; this job is next".into(),
+            (Self::Busy(1), _) => "All matching runners are busy (1 job before it)".into(),
+            (Self::Busy(ahead), _) => {
+                format!("All matching runners are busy ({ahead} jobs before it)")
             }
         }
     }
+}
+
+/// Turns what is said of several runners into what is said of one.
+fn one_of(with: &str) -> String {
+    with.replace("that take ", "that takes ")
 }
 
 /// Which pipelines a list shows.
@@ -515,10 +607,10 @@ pub(crate) enum PipelineOrder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn runner(tags: &[&str], run_untagged: bool, protected: bool) -> Runner {
+    pub(crate) fn runner(tags: &[&str], run_untagged: bool, protected: bool) -> Runner {
         Runner {
             id: RunnerId(1),
             kind: RunnerType::Instance,
@@ -533,9 +625,56 @@ mod tests {
             protected,
             maximum_timeout_secs: None,
             creator: None,
+            legacy: false,
+            token_expires_at: None,
             created_at: Timestamp(0),
             contacted_at: Some(Timestamp(0)),
         }
+    }
+
+    #[test]
+    fn a_job_says_in_words_what_keeps_runners_from_it() {
+        let check = |stuck: Stuck, tags: &[&str], expected: &str| {
+            let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+            assert_eq!(stuck.sentence(&tags), expected);
+        };
+        check(
+            Stuck::Offline,
+            &["x", "y"],
+            "Stuck: no runner with the tags x, y is online",
+        );
+        check(
+            Stuck::Offline,
+            &[],
+            "Stuck: no runner that takes jobs without tags is online",
+        );
+        check(
+            Stuck::Paused,
+            &["x"],
+            "Stuck: the runners with the tag x are paused",
+        );
+        check(
+            Stuck::Busy(3),
+            &[],
+            "All matching runners are busy (3 jobs before it)",
+        );
+        check(
+            Stuck::Features(vec!["artifacts_exclude".into()]),
+            &[],
+            "Stuck: the runners that take jobs without tags do not support artifacts_exclude, which the job needs",
+        );
+        assert!(Stuck::NoRunner.is_obstacle() && !Stuck::Busy(1).is_obstacle());
+    }
+
+    #[test]
+    fn only_what_a_machine_speaks_of_can_be_missing() {
+        let names = |of: &[&str]| -> Vec<String> { of.iter().map(ToString::to_string).collect() };
+        let needed = names(&["refspecs", "vault_secrets"]);
+        assert!(missing_features(&needed, None).is_empty());
+        assert_eq!(
+            missing_features(&needed, Some(&names(&["refspecs"]))),
+            ["vault_secrets"]
+        );
     }
 
     #[test]

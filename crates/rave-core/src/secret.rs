@@ -42,6 +42,8 @@ pub enum TokenKind {
     Personal,
     /// A runner's authentication token.
     Runner,
+    /// A token by which runners register themselves.
+    Registration,
     /// A running job's token.
     Job,
     /// A token that starts pipelines.
@@ -53,12 +55,13 @@ pub enum TokenKind {
 }
 
 impl TokenKind {
-    /// Returns the prefix. The first four are the ones that GitLab's clients and secret scanners know.
+    /// Returns the prefix. The first five are the ones that GitLab's clients and secret scanners know.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "glpat-",
             Self::Runner => "glrt-",
+            Self::Registration => "GR1348941",
             Self::Job => "glcbt-",
             Self::Trigger => "glptt-",
             Self::Session => "rvs-",

@@ -34,6 +34,8 @@ pub enum Reason {
     Runner { obstacle: Option<String> },
     /// The runners that would take it lack memory.
     Memory(Shortage),
+    /// Runners will take it when they have done other jobs, as the sentence says.
+    Busy { sentence: String },
     /// A runner was given it and is about to begin.
     Handover,
     /// It is about to make another pipeline.
@@ -51,6 +53,8 @@ pub struct Outside {
     pub obstacle: Option<String>,
     /// The memory that it lacks, should it wait for a runner.
     pub memory: Option<Shortage>,
+    /// What the runners are busy with that will take it, should it wait for one.
+    pub busy: Option<String>,
     /// The resource group that it waits for, and the job that has the resource.
     pub resource: Option<(String, Option<String>)>,
 }
@@ -66,7 +70,7 @@ impl Reason {
             Self::Person => "manual",
             Self::Until { .. } => "delayed",
             Self::Resource { .. } => "resource_group",
-            Self::Runner { .. } => "runner",
+            Self::Runner { .. } | Self::Busy { .. } => "runner",
             Self::Memory(_) => "memory",
             Self::Handover => "handover",
             Self::Trigger => "trigger",
@@ -126,6 +130,7 @@ impl Reason {
             } => obstacle.clone(),
             Self::Runner { obstacle: None } => "Waits for a free runner".into(),
             Self::Memory(shortage) => shortage.sentence(),
+            Self::Busy { sentence } => sentence.clone(),
             Self::Handover => "A runner is about to start it".into(),
             Self::Trigger => "Is about to start another pipeline".into(),
             Self::Pipeline { blocked: false } => "Waits for another pipeline".into(),
@@ -179,9 +184,12 @@ impl<'a> Waiting<'a> {
                 let (group, holder) = outside.resource.clone().unwrap_or_default();
                 Reason::Resource { group, holder }
             }
-            JobState::Pending => match (&outside.obstacle, &outside.memory) {
-                (None, Some(shortage)) => Reason::Memory(shortage.clone()),
-                (obstacle, _) => Reason::Runner {
+            JobState::Pending => match (&outside.obstacle, &outside.memory, &outside.busy) {
+                (None, Some(shortage), _) => Reason::Memory(shortage.clone()),
+                (None, None, Some(busy)) => Reason::Busy {
+                    sentence: busy.clone(),
+                },
+                (obstacle, _, _) => Reason::Runner {
                     obstacle: obstacle.clone(),
                 },
             },
@@ -257,6 +265,7 @@ mod tests {
         let outside = Outside {
             obstacle: obstacle.map(str::to_owned),
             memory: None,
+            busy: None,
             resource: Some(("production".into(), Some("deploy #7".into()))),
         };
         let sentence = |at: usize| match waiting.reason(at, &outside) {
@@ -349,6 +358,7 @@ mod tests {
             let outside = Outside {
                 obstacle: obstacle.map(str::to_owned),
                 memory: Some(shortage.clone()),
+                busy: None,
                 resource: None,
             };
             Waiting::new(&graph)

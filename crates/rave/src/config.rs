@@ -55,6 +55,8 @@ pub(crate) struct Ci {
     pub(crate) lost_runner_secs: u64,
     pub(crate) include_private_addresses: bool,
     pub(crate) limits: Limits,
+    pub(crate) runner_registration: bool,
+    pub(crate) runner_token_days: Option<u64>,
 }
 
 /// What the command line says over the file.
@@ -149,6 +151,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         let value = usize::try_from(reader.count("ci", key, 1)).unwrap_or(usize::MAX);
         limits.set(key, value);
     }
+    let some = |it: u64| (it > 0).then_some(it);
     let ci = Ci {
         limits,
         job_timeout_secs: reader.count("ci", "job_timeout_secs", 60),
@@ -158,6 +161,8 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         include_private_addresses: reader
             .flag("ci", "include_private_addresses")
             .unwrap_or_default(),
+        runner_registration: reader.flag("ci", "runner_registration").unwrap_or_default(),
+        runner_token_days: some(reader.count("ci", "runner_token_days", 0)),
     };
     let runner = Runner::read(&mut reader);
     let problems = reader.finish();

@@ -143,6 +143,11 @@ impl Parts {
                 .saturating_mul(u32::try_from(config.ci.artifact_expiry_days).unwrap_or(u32::MAX)),
             include_private_addresses: config.ci.include_private_addresses,
             limits: config.ci.limits,
+            runner_registration: config.ci.runner_registration,
+            runner_token_lifetime: config
+                .ci
+                .runner_token_days
+                .map(|it| days.saturating_mul(u32::try_from(it).unwrap_or(u32::MAX))),
             ..rave_ci::CiConfig::new(external_url.to_owned(), VERSION.to_owned())
         };
         let ci = Ci::new(

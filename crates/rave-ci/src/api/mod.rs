@@ -23,6 +23,7 @@ use std::sync::Arc;
 use rave_http::Routes;
 
 use crate::service::Ci;
+pub(crate) use runner::payload::format_of;
 
 /// The state of all handlers.
 pub(crate) type State = axum::extract::State<Arc<Ci>>;
@@ -31,6 +32,7 @@ pub(crate) type State = axum::extract::State<Arc<Ci>>;
 pub(crate) fn routes() -> Routes<Arc<Ci>> {
     Routes::new()
         // The runner protocol.
+        .post("/api/v4/runners", runner::lifecycle::register)
         .post("/api/v4/runners/verify", runner::lifecycle::verify)
         .delete("/api/v4/runners", runner::lifecycle::unregister)
         .delete(
@@ -62,7 +64,26 @@ pub(crate) fn routes() -> Routes<Arc<Ci>> {
             "/api/v4/runners/{runner}/reset_authentication_token",
             runners::reset_token,
         )
-        .get("/api/v4/projects/{id}/runners", runners::list_of_project)
+        .get("/api/v4/runners/{runner}/jobs", runners::jobs::list)
+        .post(
+            "/api/v4/runners/reset_registration_token",
+            runners::registration::reset_of_instance,
+        )
+        .get("/api/v4/projects/{id}/runners", runners::projects::list)
+        .post("/api/v4/projects/{id}/runners", runners::projects::assign)
+        .delete(
+            "/api/v4/projects/{id}/runners/{runner}",
+            runners::projects::unassign,
+        )
+        .post(
+            "/api/v4/projects/{id}/runners/reset_registration_token",
+            runners::registration::reset_of_project,
+        )
+        .get("/api/v4/groups/{id}/runners", runners::groups::list)
+        .post(
+            "/api/v4/groups/{id}/runners/reset_registration_token",
+            runners::registration::reset_of_group,
+        )
         // Pipelines.
         .get("/api/v4/projects/{id}/pipelines", pipelines::list)
         .post("/api/v4/projects/{id}/pipeline", pipelines::create)

@@ -8,10 +8,10 @@ use rave_core::name::ObjectId;
 use rave_core::permission::{Access, Action, Project, ReadPipelines};
 use rave_core::port::{Commit, UserSummary};
 use rave_core::time::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::error::CiError;
-use crate::model::{Artifact, Job, Pipeline, Runner, RunnerStatus, RunnerType};
+use crate::model::{Artifact, Job, Manager, Pipeline, Runner, RunnerStatus, RunnerType, Stuck};
 use crate::service::Ci;
 use crate::service::links::Links;
 use crate::service::read::JobExtras;
@@ -215,6 +215,9 @@ impl<'a> Shaper<'a> {
                 "artifacts",
                 "runner",
                 "runner_manager",
+                "stuck",
+                "pending_reason",
+                "pending_message",
                 "artifacts_expire_at",
                 "tag_list",
             ] {
@@ -230,6 +233,13 @@ impl<'a> Shaper<'a> {
         value
     }
 
+    /// Returns the runner of a job.
+    fn runner(&self, job: &Job, runner: &Runner) -> Value {
+        let machine = self.extras.machines.get(&job.id);
+        let active = job.state.runner().is_some();
+        runner_summary(runner, machine, self.now, active)
+    }
+
     /// Returns a job with everything.
     pub(crate) fn job(&self, job: &Job) -> Value {
         let pipeline = self.extras.pipelines.get(&job.pipeline);
@@ -240,6 +250,7 @@ impl<'a> Shaper<'a> {
             .map_or(&[][..], Vec::as_slice);
         let archive = artifacts.iter().find(|it| it.is_archive());
         let runner = job.runner.and_then(|it| self.extras.runners.get(&it));
+        let stuck = self.extras.stuck.get(&job.id);
         json!({
             "id": job.id.0,
             "status": job.status().label(),
@@ -264,8 +275,11 @@ impl<'a> Shaper<'a> {
             "project": { "ci_job_token_scope_enabled": false },
             "artifacts_file": archive.map(|it| json!({ "filename": it.filename, "size": it.size_bytes })),
             "artifacts": artifacts.iter().map(artifact).chain(log(job)).collect::<Vec<_>>(),
-            "runner": runner.map(|it| runner_summary(it, self.now, false)),
-            "runner_manager": null,
+            "runner": runner.map(|it| self.runner(job, it)),
+            "runner_manager": self.extras.machines.get(&job.id).map(|it| manager(it, self.now)),
+            "stuck": stuck.is_some_and(Stuck::is_obstacle),
+            "pending_reason": stuck.map(Stuck::label),
+            "pending_message": stuck.map(|it| it.sentence(&job.tags)),
             "artifacts_expire_at": archive.and_then(|it| time(it.expire_at)),
             "archived": false,
             "tag_list": job.tags,
@@ -324,26 +338,44 @@ fn status_words(status: Status) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns a runner as lists and jobs show it.
-pub(crate) fn runner_summary(runner: &Runner, now: Timestamp, active: bool) -> Value {
+/// Returns a runner as lists and jobs show it; `last` is the machine that is named with it.
+pub(crate) fn runner_summary(
+    runner: &Runner,
+    last: Option<&Manager>,
+    now: Timestamp,
+    active: bool,
+) -> Value {
     let status = runner.status(now);
-    let mut map = Map::new();
-    let mut put = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
-    put("id", json!(runner.id.0));
-    put("description", json!(runner.description));
-    put("ip_address", Value::Null);
-    put("active", json!(!runner.paused));
-    put("paused", json!(runner.paused));
-    put("is_shared", json!(runner.kind == RunnerType::Instance));
-    put("runner_type", json!(runner.kind.label()));
-    put("name", json!("rave-runner"));
-    put("online", json!(status == RunnerStatus::Online));
-    put("status", json!(status.label()));
-    put("created_at", json!(runner.created_at.rfc3339()));
-    put("created_by", Value::Null);
-    put(
-        "job_execution_status",
-        json!(if active { "active" } else { "idle" }),
-    );
-    Value::Object(map)
+    let name = last.map(|it| &it.name).filter(|it| !it.is_empty());
+    json!({
+        "id": runner.id.0,
+        "description": runner.description,
+        "ip_address": last.map(|it| &it.ip_address),
+        "active": !runner.paused,
+        "paused": runner.paused,
+        "is_shared": runner.kind == RunnerType::Instance,
+        "runner_type": runner.kind.label(),
+        "name": name,
+        "online": status == RunnerStatus::Online,
+        "status": status.label(),
+        "created_at": runner.created_at.rfc3339(),
+        "created_by": null,
+        "job_execution_status": if active { "active" } else { "idle" },
+    })
+}
+
+/// Returns a machine that uses a runner's token.
+pub(crate) fn manager(manager: &Manager, now: Timestamp) -> Value {
+    json!({
+        "id": manager.id,
+        "system_id": manager.system_id,
+        "version": manager.version,
+        "revision": manager.revision,
+        "platform": manager.platform,
+        "architecture": manager.architecture,
+        "created_at": manager.created_at.rfc3339(),
+        "contacted_at": manager.contacted_at.rfc3339(),
+        "ip_address": manager.ip_address,
+        "status": manager.status(now).label(),
+    })
 }

@@ -28,6 +28,7 @@ mod queries;
 mod report_view;
 mod run;
 mod run_view;
+mod runner_form;
 mod runner_view;
 mod runners;
 mod schedule_view;
@@ -162,10 +163,35 @@ pub(crate) fn routes(ci: Arc<Ci>) -> Routes {
         .get("/-/admin/ci_cd/variables/{key}", settings::edit)
         .post("/-/admin/ci_cd/variables/{key}", settings::update)
         .post("/-/admin/ci_cd/variables/{key}/delete", settings::delete)
+        .get("{project}/-/runners", runners::list)
+        .post("{project}/-/runners", runners::create)
+        .get("{project}/-/runners/new", runners::new)
+        .get("{project}/-/runners/{runner}", runners::show)
+        .post("{project}/-/runners/{runner}", runners::update)
+        .get("{project}/-/runners/{runner}/edit", runners::edit)
+        .post("{project}/-/runners/{runner}/pause", runners::pause)
+        .post("{project}/-/runners/{runner}/resume", runners::resume)
+        .post("{project}/-/runners/{runner}/reset", runners::reset)
+        .post("{project}/-/runners/{runner}/delete", runners::delete)
+        .get("/-/groups/{id}/runners", runners::list)
+        .post("/-/groups/{id}/runners", runners::create)
+        .get("/-/groups/{id}/runners/new", runners::new)
+        .get("/-/groups/{id}/runners/{runner}", runners::show)
+        .post("/-/groups/{id}/runners/{runner}", runners::update)
+        .get("/-/groups/{id}/runners/{runner}/edit", runners::edit)
+        .post("/-/groups/{id}/runners/{runner}/pause", runners::pause)
+        .post("/-/groups/{id}/runners/{runner}/resume", runners::resume)
+        .post("/-/groups/{id}/runners/{runner}/reset", runners::reset)
+        .post("/-/groups/{id}/runners/{runner}/delete", runners::delete)
         .get("/-/admin/runners", runners::list)
         .post("/-/admin/runners", runners::create)
+        .get("/-/admin/runners/new", runners::new)
+        .get("/-/admin/runners/{runner}", runners::show)
+        .post("/-/admin/runners/{runner}", runners::update)
+        .get("/-/admin/runners/{runner}/edit", runners::edit)
         .post("/-/admin/runners/{runner}/pause", runners::pause)
         .post("/-/admin/runners/{runner}/resume", runners::resume)
+        .post("/-/admin/runners/{runner}/reset", runners::reset)
         .post("/-/admin/runners/{runner}/delete", runners::delete)
         .with_state(ci)
 }

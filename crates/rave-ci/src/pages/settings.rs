@@ -45,16 +45,19 @@ impl FromRequestParts<Arc<Ci>> for Context {
             Kept::Project(access, _) => Desk {
                 href: page.project_href(access.project(), "/-/settings/ci_cd"),
                 of: "this project".to_owned(),
+                runners: page.project_href(access.project(), "/-/runners"),
                 scoped: true,
             },
             Kept::Group(facts, _) => Desk {
                 href: page.href(&format!("/-/groups/{}/settings/ci_cd", facts.group.id)),
                 of: format!("the group {}", facts.group.path),
+                runners: page.href(&format!("/-/groups/{}/runners", facts.group.id)),
                 scoped: true,
             },
             Kept::Instance(_) => Desk {
                 href: page.href("/-/admin/ci_cd"),
                 of: "this instance".to_owned(),
+                runners: page.href("/-/admin/runners"),
                 scoped: false,
             },
         };

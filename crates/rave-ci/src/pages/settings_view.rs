@@ -16,6 +16,8 @@ pub(super) struct Desk {
     pub(super) href: String,
     /// Whose settings, for sentences.
     pub(super) of: String,
+    /// Where its runners are.
+    pub(super) runners: String,
     /// Whether variables have scopes.
     pub(super) scoped: bool,
 }
@@ -106,6 +108,8 @@ pub(super) fn variables(desk: &Desk, settings: &[Setting], reveal: bool) -> Mark
     html! {
         div.head {
             h1 { "CI/CD settings" }
+            span.spring {}
+            a.button href=(desk.runners) { "Runners" }
         }
         section {
             div.head {

@@ -1,32 +1,30 @@
-//! Giving jobs to runners: who may take what, the wait for work, and the way back of a job whose runner never spoke.
+//! Giving jobs to runners: the wait for work, what a job is equipped with, and the way back of one whose runner never spoke.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rave_ci_lang::{JobPlan, Variable};
-use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId};
+use rave_core::id::{JobId, PipelineId};
 use rave_core::job::{FailureReason, JobEvent};
 use rave_core::permission::Project;
 use rave_core::secret::{Secret, TokenDigest, TokenKind, generate_token};
 use tokio_util::sync::CancellationToken;
 
 use super::Ci;
+use super::act::Word;
 use super::advance::{Action, Rules};
+use super::dispatch::Found;
+use super::queue::Asker;
 use crate::error::CiError;
-use crate::model::{Runner, RunnerType};
+use crate::model::Runner;
 use crate::store;
 use crate::store::artifact::Source;
 use crate::store::dotenv::Left;
-use crate::store::job::{Assignment, Candidate, Taken};
+use crate::store::job::{Assignment, Taken};
 use crate::store::pipeline::JobSide;
-use crate::store::runner::MachineInfo;
+use crate::store::queue::{Candidate, QueueFacts};
+use crate::store::runner_manager::MachineInfo;
 use crate::variables::{self, JobFacts};
-
-/// How many waiting jobs are looked at in one go.
-const BATCH: u32 = 100;
-/// How often a machine that asks for jobs is written down.
-const CONTACT_MS: i64 = 20_000;
 
 /// A job that was given to a runner, with everything its payload is made from.
 pub(crate) struct Assigned {
@@ -35,6 +33,8 @@ pub(crate) struct Assigned {
     pub(crate) project: Project,
     pub(crate) runner: Runner,
     pub(crate) token: Secret,
+    /// What it was chosen from.
+    pub(crate) queue: QueueFacts,
     /// Signed statements about the job, as variables.
     pub(crate) id_tokens: Vec<Variable>,
     /// Jobs to download artifacts from.
@@ -86,19 +86,27 @@ impl Ci {
         wait: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Option<Handover>, CiError> {
-        let mut version = self.queue.subscribe();
+        let asker = Asker {
+            runner: runner.id,
+            features: machine.features.clone(),
+        };
+        if wait.is_zero() {
+            return self.try_take(&asker, machine).await;
+        }
+        // Before the first look: a job that comes between the two wakes it.
+        let place = self.queue.enter(asker.clone());
         let deadline = tokio::time::sleep(wait);
         tokio::pin!(deadline);
         loop {
-            version.borrow_and_update();
             if shutdown.is_cancelled() {
                 return Ok(None);
             }
-            if let Some(handover) = self.try_take(runner.id, machine).await? {
+            if let Some(handover) = self.try_take(&asker, machine).await? {
                 return Ok(Some(handover));
             }
             tokio::select! {
-                _ = version.changed() => {}
+                () = place.woken() => {}
+                led = self.lead() => match led? {},
                 () = &mut deadline => return Ok(None),
                 () = shutdown.cancelled() => return Ok(None),
             }
@@ -108,29 +116,33 @@ impl Ci {
     /// Takes the first job that the runner may have now.
     async fn try_take(
         self: &Arc<Self>,
-        runner: RunnerId,
+        asker: &Asker,
         machine: &MachineInfo,
     ) -> Result<Option<Handover>, CiError> {
         loop {
             let seen = self.queue.version();
-            let (candidate, reservation, runner) = {
+            let (candidate, missing, reservation, runner) = {
                 let mut looked = self.queue.look().await;
-                if looked.get(&runner) == Some(&seen) {
+                if looked.get(asker) == Some(&seen) {
                     return Ok(None);
                 }
-                let (runner, found) = self.find_job(runner).await?;
-                let Some(candidate) = found else {
-                    looked.insert(runner.id, seen);
-                    return Ok(None);
+                let (runner, found) = self.find_job(asker).await?;
+                let (candidate, missing) = match found {
+                    Found::Job(candidate) => (candidate, Vec::new()),
+                    Found::Unsupported(candidate, missing) => (candidate, missing),
+                    Found::Nothing => {
+                        looked.insert(asker.clone(), seen);
+                        return Ok(None);
+                    }
                 };
                 let reservation = self.queue.reserve(candidate.job);
-                (candidate, reservation, runner)
+                (candidate, missing, reservation, runner)
             };
             // In a task, because the change must not be half done when the request goes away.
             let (ci, machine) = (self.clone(), machine.clone());
             let (answer, taken) = tokio::sync::oneshot::channel();
             self.tasks.spawn(async move {
-                let taken = ci.take(&candidate, runner, &machine).await;
+                let taken = ci.take(&candidate, &missing, runner, &machine).await;
                 drop(reservation);
                 // Nobody listens any more: the handover is dropped with the message, and gives the job back.
                 let _ = answer.send(taken);
@@ -145,86 +157,12 @@ impl Ci {
         }
     }
 
-    /// Finds the first waiting job that the runner may take.
-    async fn find_job(&self, runner: RunnerId) -> Result<(Runner, Option<Candidate>), CiError> {
-        let mut after = JobId(0);
-        let mut groups = BTreeMap::new();
-        loop {
-            let (current, candidates) = self
-                .db
-                .read("ci_pending", move |tx| {
-                    let current = store::runner::find(tx, runner)?;
-                    let current = current.ok_or(CiError::Forbidden("the runner does not exist"))?;
-                    let candidates = if current.paused {
-                        Vec::new()
-                    } else {
-                        store::job::pending(tx, after, current.project, BATCH)?
-                    };
-                    Ok::<_, CiError>((current, candidates))
-                })
-                .await?;
-            for candidate in &candidates {
-                after = candidate.job;
-                let fits = current.fits(&candidate.tags, candidate.protected);
-                if !fits || self.queue.is_reserved(candidate.job) {
-                    continue;
-                }
-                if self
-                    .serves(&current, candidate.project, &mut groups)
-                    .await?
-                {
-                    return Ok((current, Some(candidate.clone())));
-                }
-            }
-            if candidates.len() < BATCH as usize {
-                return Ok((current, None));
-            }
-        }
-    }
-
-    /// Whether the runner takes jobs of the project. `groups` remembers the answers for a group's runner.
-    async fn serves(
-        &self,
-        runner: &Runner,
-        project: ProjectId,
-        groups: &mut BTreeMap<ProjectId, bool>,
-    ) -> Result<bool, CiError> {
-        match runner.kind {
-            RunnerType::Instance => Ok(true),
-            RunnerType::Project => Ok(runner.project == Some(project)),
-            RunnerType::Group => {
-                if let Some(known) = groups.get(&project) {
-                    return Ok(*known);
-                }
-                let serves = match self.directory.load_project(project).await? {
-                    Some(project) => {
-                        let above = self.namespaces_above(&project).await?;
-                        runner.group.is_some_and(|it| above.contains(&it))
-                    }
-                    None => false,
-                };
-                groups.insert(project, serves);
-                Ok(serves)
-            }
-        }
-    }
-
-    /// Returns the project's namespace and those above it.
-    pub(crate) async fn namespaces_above(&self, project: &Project) -> Result<Vec<i64>, CiError> {
-        let mut above = Vec::new();
-        let mut next = Some(project.namespace);
-        while let Some(id) = next.filter(|it| !above.contains(&it.0)) {
-            above.push(id.0);
-            next = self.directory.namespace(id).await?.and_then(|it| it.parent);
-        }
-        Ok(above)
-    }
-
     /// Gives a job to a runner. `None` when the job is not to be had any more.
     #[tracing::instrument(skip_all, name = "assign", fields(job.id = candidate.job.0, runner.id = runner.id.0))]
     async fn take(
         self: &Arc<Self>,
         candidate: &Candidate,
+        missing: &[String],
         runner: Runner,
         machine: &MachineInfo,
     ) -> Result<Option<Handover>, CiError> {
@@ -234,7 +172,7 @@ impl Ci {
             runner: runner.id,
             system_id: machine.system_id.clone(),
             token_digest: TokenDigest::of(token.expose()).as_str().to_owned(),
-            graceful: machine.graceful,
+            graceful: machine.is_graceful(),
             runner_timeout_ms: runner
                 .maximum_timeout_secs
                 .map_or(i64::MAX, |it| it.saturating_mul(1000)),
@@ -251,20 +189,26 @@ impl Ci {
                 let side = store::pipeline::load_job_side(tx, &key, taken.job.pipeline)?;
                 let sources = store::artifact::sources(tx, taken.job.pipeline)?;
                 let left = store::dotenv::of_pipeline(tx, taken.job.pipeline)?;
-                Ok::<_, CiError>(Some((taken, side, sources, left)))
+                let queue = store::queue::facts(tx, taken.job.project)?;
+                Ok::<_, CiError>(Some((taken, side, sources, left, queue)))
             })
             .await?;
-        let Some((taken, side, sources, left)) = taken else {
+        let Some((taken, side, sources, left, queue)) = taken else {
             return Ok(None);
         };
         let (pipeline, now) = (taken.job.pipeline, self.now());
+        if !missing.is_empty() {
+            self.fail_unsupported(job, &token, &runner, machine, missing)
+                .await?;
+            return Ok(None);
+        }
         if let Some(queued) = taken.job.queued_at {
             self.metrics.job_taken(queued, now);
         }
         match self.equip(taken, side, sources, left, runner, token).await {
             Ok(Some(assigned)) => Ok(Some(Handover {
                 ci: self.clone(),
-                assigned: Some(assigned),
+                assigned: Some(Assigned { queue, ..assigned }),
             })),
             Ok(None) => Ok(None),
             Err(error) => {
@@ -272,6 +216,46 @@ impl Ci {
                 Err(error)
             }
         }
+    }
+
+    /// Fails a job that only machines may take that cannot do what it needs, and says so in its log.
+    async fn fail_unsupported(
+        &self,
+        job: JobId,
+        token: &Secret,
+        runner: &Runner,
+        machine: &MachineInfo,
+        missing: &[String],
+    ) -> Result<(), CiError> {
+        let text = format!(
+            "\x1b[31;1mERROR: The job needs a runner that supports {}. Runner #{} (machine {}, {} {}) does not, and no \
+             other runner that may take the job is online.\x1b[0;m\n",
+            missing.join(", "),
+            runner.id,
+            machine.system_id,
+            machine.name,
+            machine.version,
+        );
+        for word in [
+            Word::Working,
+            Word::Failed {
+                reason: FailureReason::RunnerUnsupported,
+                exit_code: None,
+            },
+        ] {
+            let Some(held) = self.find_held(job, token.expose()).await? else {
+                return Ok(());
+            };
+            if word != Word::Working {
+                self.append_log(&held, 0, text.clone().into()).await?;
+            }
+            match self.hear(&held, word).await {
+                // It was canceled meanwhile.
+                Ok(_) | Err(CiError::Refused(_) | CiError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Collects what a job's payload is made from. `None` when the job cannot run and was failed instead.
@@ -332,6 +316,7 @@ impl Ci {
             project,
             runner,
             token,
+            queue: QueueFacts::default(),
             id_tokens,
             dependencies,
             dotenv,
@@ -371,25 +356,6 @@ impl Ci {
             Err(CiError::Refused(_) | CiError::NotFound(_) | CiError::Forbidden(_)) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Notes that a machine speaks for a runner, at most every few seconds.
-    pub(crate) async fn note_contact(
-        &self,
-        runner: &Runner,
-        machine: &MachineInfo,
-        always: bool,
-    ) -> Result<(), CiError> {
-        let age = runner.contacted_at.map(|it| self.now().since(it));
-        if !always && age.is_some_and(|it| it < CONTACT_MS) {
-            return Ok(());
-        }
-        let (id, machine) = (runner.id, machine.clone());
-        self.db
-            .write("ci_contact", move |tx| {
-                Ok(store::runner::put_contact(tx, id, &machine)?)
-            })
-            .await
     }
 }
 

@@ -10,7 +10,9 @@ pub(crate) mod assign;
 pub(crate) mod cache_key;
 mod commit_tree;
 mod components;
+pub(crate) mod contact;
 pub(crate) mod create;
+mod dispatch;
 pub(crate) mod downstream;
 mod elsewhere;
 pub(crate) mod explain;
@@ -29,9 +31,11 @@ pub(crate) mod read;
 pub(crate) mod redundant;
 pub(crate) mod report;
 pub(crate) mod resources;
+pub(crate) mod runner_access;
 pub(crate) mod runners;
 pub(crate) mod schedules;
 pub(crate) mod settings;
+mod stuck;
 pub(crate) mod triggers;
 
 use std::sync::{Arc, Mutex};
@@ -90,6 +94,8 @@ pub struct Ci {
     /// What values of variables are sealed with.
     pub(crate) key: SealingKey,
     pub(crate) queue: Queue,
+    /// When machines were last written down.
+    pub(crate) contacts: contact::Contacts,
     pub(crate) wakes: Wakes,
     pub(crate) logs: LogSignal,
     pub(crate) metrics: CiMetrics,
@@ -124,6 +130,7 @@ impl Ci {
             config: Arc::new(config),
             key,
             queue: Queue::new(),
+            contacts: contact::Contacts::default(),
             wakes: Wakes::default(),
             logs: LogSignal::new(),
             metrics: CiMetrics::default(),

@@ -1,39 +1,71 @@
-//! Wakes held requests for jobs when jobs begin to wait, and keeps them from looking in vain or for the same job.
+//! Held requests for jobs: who waits, who is woken when jobs begin to wait, and who looks.
+//!
+//! Whoever waits may lead: the leader finds out for whom there may be a job and wakes no more requests than there are jobs.
+//! A request that was woken and goes away without one leaves its place to the next.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rave_core::id::{JobId, RunnerId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-/// The wake-up call of waiting jobs.
-///
-/// Its version changes whenever a job begins to wait or a runner's settings change. A runner that found nothing at a
-/// version need not look again before the next: of a hundred held requests of one runner, one looks.
+/// Whose requests look alike: the runner, and what the machine says that it can do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Asker {
+    pub(crate) runner: RunnerId,
+    pub(crate) features: Option<Vec<String>>,
+}
+
+/// The jobs that wait, as far as this process knows when that changes, and the requests that wait for them.
 pub(crate) struct Queue {
+    /// Changes whenever a job begins to wait or a runner's settings change. An asker that found nothing at a version need
+    /// not look again before the next.
     version: watch::Sender<u64>,
-    looking: tokio::sync::Mutex<HashMap<RunnerId, u64>>,
+    /// Changes with the version, and when the requests that were woken may have been too few.
+    calls: watch::Sender<u64>,
+    /// Up to which call the leader has woken requests.
+    leader: tokio::sync::Mutex<u64>,
+    looking: tokio::sync::Mutex<HashMap<Asker, u64>>,
+    waiting: Mutex<Waiting>,
     /// Jobs that requests of this process are about to take.
     reserved: Arc<Mutex<HashSet<JobId>>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last: u64,
+    /// In the order in which they came.
+    requests: Vec<Held>,
+}
+
+struct Held {
+    number: u64,
+    asker: Asker,
+    woken: bool,
+    signal: Arc<Notify>,
 }
 
 impl Queue {
     pub(crate) fn new() -> Self {
         Self {
             version: watch::Sender::new(1),
+            calls: watch::Sender::new(1),
+            leader: tokio::sync::Mutex::new(0),
             looking: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
             reserved: Arc::default(),
         }
     }
 
-    /// Tells everyone who waits to look.
+    /// Says that there may be work for those who wait.
     pub(crate) fn ring(&self) {
         self.version.send_modify(|it| *it = it.wrapping_add(1));
+        self.call();
     }
 
-    /// Returns what changes when there may be work.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.version.subscribe()
+    /// Has the leader look at who should be woken, though no job came.
+    fn call(&self) {
+        self.calls.send_modify(|it| *it = it.wrapping_add(1));
     }
 
     /// Returns the present version.
@@ -41,15 +73,61 @@ impl Queue {
         *self.version.borrow()
     }
 
-    /// Waits for its turn to look. While the guard lives, no other request of this process looks.
-    pub(crate) async fn look(&self) -> tokio::sync::MutexGuard<'_, HashMap<RunnerId, u64>> {
-        self.looking.lock().await
+    /// Takes the lead, to hear of calls. Returns up to which call others led.
+    pub(crate) async fn lead(&self) -> (tokio::sync::MutexGuard<'_, u64>, watch::Receiver<u64>) {
+        (self.leader.lock().await, self.calls.subscribe())
     }
 
-    /// Whether a request of this process is about to take the job.
-    pub(crate) fn is_reserved(&self, job: JobId) -> bool {
+    /// Enters a request into the list of those who wait.
+    pub(crate) fn enter(&self, asker: Asker) -> Place<'_> {
+        let signal = Arc::new(Notify::new());
+        let mut waiting = self.lock();
+        waiting.last += 1;
+        let number = waiting.last;
+        waiting.requests.push(Held {
+            number,
+            asker,
+            woken: false,
+            signal: signal.clone(),
+        });
+        Place {
+            queue: self,
+            number,
+            signal,
+        }
+    }
+
+    /// Returns who waits and was not woken, in the order in which they came.
+    pub(crate) fn sleeping(&self) -> Vec<(u64, Asker)> {
+        let waiting = self.lock();
+        let sleeping = waiting.requests.iter().filter(|it| !it.woken);
+        sleeping.map(|it| (it.number, it.asker.clone())).collect()
+    }
+
+    /// Wakes one request.
+    pub(crate) fn wake(&self, number: u64) {
+        let mut waiting = self.lock();
+        if let Some(held) = waiting.requests.iter_mut().find(|it| it.number == number) {
+            held.woken = true;
+            held.signal.notify_one();
+        }
+    }
+
+    /// Waits for its turn to look. While the guard lives, no other request of this process looks.
+    pub(crate) async fn look(&self) -> tokio::sync::MutexGuard<'_, HashMap<Asker, u64>> {
+        /// Askers whose last look is remembered; beyond, all look once more.
+        const ASKERS: usize = 10_000;
+        let mut looked = self.looking.lock().await;
+        if looked.len() > ASKERS {
+            looked.clear();
+        }
+        looked
+    }
+
+    /// Returns the jobs that requests of this process are about to take.
+    pub(crate) fn reserved(&self) -> HashSet<JobId> {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        reserved.contains(&job)
+        reserved.clone()
     }
 
     /// Keeps other requests of this process from the job while the reservation lives.
@@ -59,6 +137,46 @@ impl Queue {
         Reservation {
             reserved: self.reserved.clone(),
             job,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request's place among those who wait. It is given up when the request is answered or goes away.
+pub(crate) struct Place<'a> {
+    queue: &'a Queue,
+    number: u64,
+    signal: Arc<Notify>,
+}
+
+impl Place<'_> {
+    /// Waits until there may be a job for this request.
+    pub(crate) async fn woken(&self) {
+        self.signal.notified().await;
+        let mut waiting = self.queue.lock();
+        let own = waiting
+            .requests
+            .iter_mut()
+            .find(|it| it.number == self.number);
+        if let Some(held) = own {
+            held.woken = false;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let left = {
+            let mut waiting = self.queue.lock();
+            waiting.requests.retain(|it| it.number != self.number);
+            !waiting.requests.is_empty()
+        };
+        // It may have been woken for a job that it does not take, or have taken one that another was woken for.
+        if left {
+            self.queue.call();
         }
     }
 }
@@ -73,5 +191,44 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.remove(&self.job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker(runner: i64) -> Asker {
+        Asker {
+            runner: RunnerId(runner),
+            features: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_request_is_woken_and_others_sleep_on() {
+        let queue = Queue::new();
+        let (one, other) = (queue.enter(asker(1)), queue.enter(asker(1)));
+        assert_eq!(queue.sleeping().len(), 2);
+        queue.wake(queue.sleeping()[0].0);
+        assert_eq!(queue.sleeping().len(), 1, "it is on its way to look");
+        one.woken().await;
+        assert_eq!(
+            queue.sleeping().len(),
+            2,
+            "it looks, and may be woken again"
+        );
+        drop(other);
+        assert_eq!(queue.sleeping().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_has_the_leader_look_for_another() {
+        let queue = Queue::new();
+        let (one, _other) = (queue.enter(asker(1)), queue.enter(asker(2)));
+        let (_led, mut calls) = queue.lead().await;
+        calls.borrow_and_update();
+        drop(one);
+        assert!(calls.has_changed().unwrap());
     }
 }

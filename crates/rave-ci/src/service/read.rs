@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rave_ci_lang::Variable;
 use rave_core::id::{JobId, PipelineId, RunnerId};
-use rave_core::job::JobState;
 use rave_core::permission::{Access, ReadPipelines};
 use rave_core::port::{Page, Slice};
 use rave_core::waiting::{Outside, Reason, Waiting};
@@ -12,10 +11,9 @@ use rave_core::waiting::{Outside, Reason, Waiting};
 use super::Ci;
 use crate::error::CiError;
 use crate::model::graph_of;
-use crate::model::{Artifact, Job, Pipeline, PipelineFilter, Runner, RunnerStatus, Stuck};
+use crate::model::{Artifact, Job, Manager, Pipeline, PipelineFilter, Runner, Stuck};
 use crate::store;
 use crate::store::job::JobFilter;
-use crate::store::runner::RunnerFilter;
 
 /// What a page or answer about jobs needs beside them, fetched for all of them at once.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +21,10 @@ pub(crate) struct JobExtras {
     pub(crate) artifacts: BTreeMap<JobId, Vec<Artifact>>,
     pub(crate) runners: BTreeMap<RunnerId, Runner>,
     pub(crate) pipelines: BTreeMap<PipelineId, Pipeline>,
+    /// The machines that have or had them.
+    pub(crate) machines: BTreeMap<JobId, Manager>,
+    /// What keeps those that wait from a runner.
+    pub(crate) stuck: BTreeMap<JobId, Stuck>,
 }
 
 impl Ci {
@@ -152,9 +154,14 @@ impl Ci {
         runners.dedup();
         pipelines.sort_unstable();
         pipelines.dedup();
+        let stuck = self.why_stuck(access, jobs).await?;
         self.db
             .read("ci_job_extras", move |tx| {
-                let mut extras = JobExtras::default();
+                let mut extras = JobExtras {
+                    machines: store::runner_manager::of_jobs(tx, &ids)?,
+                    stuck,
+                    ..JobExtras::default()
+                };
                 for artifact in store::artifact::of_jobs(tx, &ids)? {
                     extras
                         .artifacts
@@ -197,70 +204,23 @@ impl Ci {
         jobs: &[Job],
     ) -> Result<Vec<Outside>, CiError> {
         let waits = self.resource_waits(jobs).await?;
+        let stuck = self.why_stuck(access, jobs).await?;
         let mut all = Vec::with_capacity(jobs.len());
-        // Jobs with the same tags wait for the same runners.
-        let mut asked: Vec<(&[String], bool, Option<String>)> = Vec::new();
         for (job, wait) in jobs.iter().zip(waits) {
-            let known = asked
-                .iter()
-                .find(|(tags, protected, _)| *tags == job.tags && *protected == job.protected);
-            let obstacle = match known {
-                _ if job.state != JobState::Pending => None,
-                Some((_, _, obstacle)) => obstacle.clone(),
-                None => {
-                    let stuck = self.why_stuck(access, job).await?;
-                    let obstacle = stuck.map(|it| it.sentence(&job.tags));
-                    asked.push((&job.tags, job.protected, obstacle.clone()));
-                    obstacle
-                }
+            let stuck = stuck.get(&job.id);
+            let (obstacle, busy) = match stuck.map(|it| (it, it.sentence(&job.tags))) {
+                None => (None, None),
+                Some((stuck, text)) if stuck.is_obstacle() => (Some(text), None),
+                Some((_, text)) => (None, Some(text)),
             };
             let holder = |(id, name): (JobId, String)| format!("{name} #{id}");
             all.push(Outside {
                 obstacle,
                 memory: None,
+                busy,
                 resource: wait.map(|it| (it.group, it.holder.map(holder))),
             });
         }
         Ok(all)
-    }
-
-    /// Says why a waiting job gets no runner, `None` when it does not wait or a runner that fits is there.
-    pub(crate) async fn why_stuck(
-        &self,
-        access: &Access<ReadPipelines>,
-        job: &Job,
-    ) -> Result<Option<Stuck>, CiError> {
-        if job.state != JobState::Pending {
-            return Ok(None);
-        }
-        let groups = self.namespaces_above(access.project()).await?;
-        let filter = RunnerFilter {
-            usable_by: Some((access.project().id, groups)),
-            ..RunnerFilter::default()
-        };
-        let all = Slice {
-            offset: 0,
-            limit: 1000,
-        };
-        let runners = self
-            .db
-            .read("ci_why_stuck", move |tx| {
-                Ok::<_, CiError>(store::runner::list(tx, &filter, all)?.items)
-            })
-            .await?;
-        if runners.is_empty() {
-            return Ok(Some(Stuck::NoRunner));
-        }
-        let fitting: Vec<&Runner> = runners
-            .iter()
-            .filter(|it| it.fits(&job.tags, job.protected))
-            .collect();
-        let now = self.now();
-        let online = |it: &&Runner| !it.paused && it.status(now) == RunnerStatus::Online;
-        Ok(match fitting.as_slice() {
-            [] => Some(Stuck::NoMatchingRunner),
-            fitting if !fitting.iter().any(online) => Some(Stuck::NoneOnline),
-            _ => None,
-        })
     }
 }

@@ -1,10 +1,10 @@
 //! Rows of jobs: what pages and lists show. How jobs come to be and change is told by the files beside.
 
+mod assign;
 mod change;
 mod graph;
 mod held;
 mod insert;
-mod queue;
 
 use rave_ci_lang::{JobPlan, Variable};
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
@@ -16,16 +16,16 @@ use super::{Conditions, corrupt, count, given, json, label, limits, state_of, to
 use crate::model::Job;
 use crate::vault::SealingKey;
 
+pub(crate) use assign::{Assignment, Taken, assign};
 pub(crate) use change::{Change, Stored, put_released, put_state};
 pub(crate) use graph::{Located, Place, find_located, load_at, load_graph, needing, waiting};
 pub(crate) use held::{
     Held, active, due, find_by_token, find_held, forgive, next_due, orphan, put_due, touch,
 };
 pub(crate) use insert::{NewJob, insert_all, insert_retry};
-pub(crate) use queue::{Assignment, Candidate, Taken, assign, pending};
 
 const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, bridge, interruptible,
-    resource_group_id, tags, protected, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
+    resource_group_id, tags, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
     created_at, queued_at, started_at, finished_at, trace_bytes, erased_at, coverage";
 
 fn of_row(row: &Row) -> Result<Job, Error> {
@@ -43,7 +43,6 @@ fn of_row(row: &Row) -> Result<Job, Error> {
         interruptible: row.bool("interruptible")?,
         resource_group: row.opt_int("resource_group_id")?,
         tags: json(row, "tags")?,
-        protected: row.bool("protected")?,
         state: state_of(row)?,
         runner: row.opt_int("runner_id")?.map(RunnerId),
         allow_failure: row.bool("allow_failure")?,
@@ -136,6 +135,35 @@ pub(crate) struct JobFilter {
     pub(crate) include_retried: bool,
     /// Only bridges, or only what runs scripts.
     pub(crate) bridges: Option<bool>,
+}
+
+/// Lists the jobs that a runner had, the newest first, those of one of its machines or in some states on demand.
+pub(crate) fn of_runner(
+    tx: &mut Tx<'_>,
+    runner: RunnerId,
+    system_id: Option<&str>,
+    status: &[&'static str],
+    ascending: bool,
+    slice: Slice,
+) -> Result<Page<Job>, Error> {
+    let mut where_ = Conditions::default();
+    where_.add("runner_id = ?", runner.0);
+    if let Some(system_id) = system_id {
+        where_.add("system_id = ?", system_id);
+    }
+    where_.add_any("status", status.iter().copied());
+    let conditions = where_.sql();
+    let sql = format!("SELECT COUNT(*) AS total FROM ci_job WHERE {conditions}");
+    let total = count(&tx.query_one(&sql, where_.params())?, "total")?;
+    let (limit, offset) = limits(slice);
+    let (limit, offset) = (where_.param(limit), where_.param(offset));
+    let order = if ascending { "" } else { "DESC" };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ci_job WHERE {conditions} ORDER BY id {order} LIMIT {limit} OFFSET {offset}"
+    );
+    let rows = tx.query(&sql, where_.params())?;
+    let items = rows.iter().map(of_row).collect::<Result<_, _>>()?;
+    Ok(Page { items, total })
 }
 
 /// Lists the jobs of a project, the newest first.

@@ -168,11 +168,17 @@ impl Directory for Fake {
 
     async fn list_projects(
         &self,
-        _: &Principal,
+        principal: &Principal,
         _: &ProjectFilter,
         _: Slice,
     ) -> Result<Page<ProjectFacts>, PortError> {
-        never()
+        let mut items = Vec::new();
+        for (index, _) in PROJECTS.iter().enumerate() {
+            let at = ProjectRef::Id(numbered(index).id);
+            items.extend(self.find_project(principal, &at).await?);
+        }
+        let total = items.len() as u64;
+        Ok(Page { items, total })
     }
 
     async fn create_project(
@@ -560,7 +566,17 @@ impl World {
             "token": token,
             "system_id": "s_1",
             "last_update": last_update,
-            "info": { "version": "1", "features": { "cancel_gracefully": true } },
+            "info": {
+                "version": "1",
+                "features": {
+                    "artifacts_exclude": true,
+                    "cancel_gracefully": true,
+                    "fallback_cache_keys": true,
+                    "return_exit_code": true,
+                    "upload_multiple_artifacts": true,
+                    "upload_raw_artifacts": true,
+                },
+            },
         });
         let request = Request::builder()
             .method("POST")

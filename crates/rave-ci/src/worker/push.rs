@@ -75,6 +75,8 @@ async fn forget_project(ci: &Ci, project: ProjectId) -> Result<(), CiError> {
         .write("ci_forget_settings", move |tx| {
             store::schedule::delete_all(tx, project)?;
             store::trigger::delete_all(tx, project)?;
+            store::runner_project::forget(tx, project)?;
+            store::registration::delete(tx, Owner::Project(project))?;
             Ok(store::setting::delete_all(tx, Owner::Project(project))?)
         })
         .await

@@ -22,7 +22,7 @@ use crate::error::CiError;
 use crate::model::Runner;
 use crate::service::Ci;
 use crate::store::job::Held;
-use crate::store::runner::MachineInfo;
+use crate::store::runner_manager::MachineInfo;
 
 /// How often a runner reports, in seconds, unless it knows [`LIVE`].
 const INTERVAL_SECS: &str = "3";
@@ -55,18 +55,25 @@ fn machine_of(params: &mut Params, peer: Option<&Extension<Peer>>) -> MachineInf
         let text = info[name].as_str().unwrap_or_default();
         text.chars().take(255).collect()
     };
+    let features = info["features"].as_object().map(|all| {
+        let known = |(name, on): (&String, &Value)| {
+            (on.as_bool() == Some(true) && name.len() <= 64).then(|| name.clone())
+        };
+        let mut features: Vec<String> = all.iter().filter_map(known).take(100).collect();
+        features.sort_unstable();
+        features
+    });
     let system_id = params.text("system_id").filter(|it| !it.is_empty());
     MachineInfo {
         system_id: system_id
             .map_or_else(|| "<legacy>".to_owned(), |it| it.chars().take(64).collect()),
+        name: text("name"),
         version: text("version"),
         revision: text("revision"),
         platform: text("platform"),
         architecture: text("architecture"),
         executor: text("executor"),
-        graceful: info["features"]["cancel_gracefully"]
-            .as_bool()
-            .unwrap_or(false),
+        features,
         ip_address: peer.map(|it| it.0.0.ip().to_string()).unwrap_or_default(),
     }
 }

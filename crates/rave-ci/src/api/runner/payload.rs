@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::inputs;
 use super::secrets::secrets;
 use crate::config::CiConfig;
-use crate::model::ArtifactFormat;
+use crate::model::{ArtifactFormat, RunnerType};
 use crate::service::assign::Assigned;
 use crate::service::cache_key;
 use crate::store::artifact::Source;
@@ -61,8 +61,8 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
             "user_id": job.user.map(|it| it.0),
             "scoped_user_id": null,
             "time_in_queue_seconds": seconds(waited),
-            "project_jobs_running_on_instance_runners_count": "+Inf",
-            "queue_size": 0,
+            "project_jobs_running_on_instance_runners_count": running(assigned),
+            "queue_size": assigned.queue.size,
             "queue_depth": 0,
         },
         "git_info": git_info(config, assigned, &variables),
@@ -88,6 +88,18 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         payload["run"] = json!(steps.to_string());
     }
     payload
+}
+
+/// Returns how many other jobs of the project are with runners of the instance, as runners count them in buckets.
+fn running(assigned: &Assigned) -> String {
+    const MANY: u64 = 1000;
+    match assigned.runner.kind {
+        RunnerType::Instance => match assigned.queue.running {
+            many if many > MANY => format!("{MANY}+"),
+            few => few.to_string(),
+        },
+        RunnerType::Group | RunnerType::Project => "+Inf".to_owned(),
+    }
 }
 
 #[expect(

@@ -24,7 +24,7 @@ pub(crate) async fn request(
     let runner = runner_of(&ci, &headers, &mut params).await?;
     let machine = machine_of(&mut params, peer.as_ref());
     let knows = params.text("last_update").is_some_and(|it| !it.is_empty());
-    ci.note_contact(&runner, &machine, false).await?;
+    ci.note_contact(&runner, &machine).await?;
     let hold = knows && !runner.paused;
     let wait = if hold {
         ci.config.long_poll

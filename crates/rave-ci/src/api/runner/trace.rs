@@ -42,6 +42,7 @@ pub(crate) async fn append(
             Access::Closed(held) => return Ok(closed(held.as_ref())),
         };
     }
+    ci.note_work(&held).await?;
     if query.is_some_and(|it| it.split('&').any(|it| it == "debug_trace=true")) {
         ci.mark_debug_log(job).await?;
     }

@@ -31,6 +31,7 @@ pub(crate) async fn update(
         Access::Closed(held) => return Ok(closed(held.as_ref())),
     };
     compare_log(&held, &params, word);
+    ci.note_work(&held).await?;
     match ci.hear(&held, word).await {
         Ok(state) => Ok(answer(StatusCode::OK, visible(state))),
         // Something else happened to the job in this moment, most likely a cancel: the runner hears of it.

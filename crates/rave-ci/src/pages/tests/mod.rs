@@ -32,7 +32,6 @@ pub(super) fn job(position: usize, stage_index: usize, name: &str) -> Job {
         interruptible: false,
         resource_group: None,
         tags: Vec::new(),
-        protected: false,
         state: JobState::Created,
         runner: None,
         allow_failure: false,
@@ -583,13 +582,48 @@ async fn administrators_manage_runners() {
     )
     .await;
     assert_eq!(status, 200);
-    let command = "rave runner --url http://rave.test --token glrt-";
-    assert!(made.contains(command), "{made}");
+    for command in [
+        "rave runner register --url http://rave.test --token glrt-",
+        "gitlab-runner register --non-interactive --url http://rave.test --token glrt-",
+    ] {
+        assert!(made.contains(command), "{made}");
+    }
     let list = world.page("root", "/-/admin/runners").await;
     assert!(
         list.contains("basement") && list.contains("never contacted") && !list.contains("glrt-"),
         "{list}"
     );
+    let wrong = "description=none&tag_list=+,+&maximum_timeout=soon";
+    let (status, refused) = text(
+        world
+            .send("root", "POST", "/-/admin/runners", wrong, &[])
+            .await,
+    )
+    .await;
+    assert_eq!(status, 422);
+    assert!(refused.contains("is a number of minutes"), "{refused}");
+    let form = world.page("root", "/-/admin/runners/1/edit").await;
+    assert!(form.contains("value=\"linux, nix\""), "{form}");
+    let form =
+        "description=attic&tag_list=&run_untagged=true&maximum_timeout=30&maintenance_note=dusty";
+    let changed = world
+        .send("root", "POST", "/-/admin/runners/1", form, &[])
+        .await;
+    assert_eq!(target(&changed), "/-/admin/runners/1");
+    let shown = world.page("root", "/-/admin/runners/1").await;
+    for part in [
+        "attic",
+        "dusty",
+        "jobs run at most 30m 00s",
+        "No machine has used its token",
+        "has not run any",
+    ] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+    let reset = world
+        .send("root", "POST", "/-/admin/runners/1/reset", "", &[])
+        .await;
+    assert!(text(reset).await.1.contains("glrt-"));
     let paused = world
         .send("root", "POST", "/-/admin/runners/1/pause", "", &[])
         .await;
@@ -609,6 +643,44 @@ async fn administrators_manage_runners() {
             .page("root", "/-/admin/runners")
             .await
             .contains("No runners")
+    );
+}
+
+#[tokio::test]
+async fn groups_and_projects_have_runners_of_their_own() {
+    let world = World::new(FILE).await;
+    for (place, empty) in [
+        ("/team/app/-/runners", "No runners"),
+        ("/-/groups/1/runners", "No runners"),
+    ] {
+        assert!(world.page("root", place).await.contains(empty));
+    }
+    for place in [
+        "/team/app/-/runners",
+        "/-/groups/1/runners",
+        "/-/admin/runners",
+    ] {
+        let form = format!("description=made+at+{}&run_untagged=true", place.len());
+        let made = world.send("root", "POST", place, &form, &[]).await;
+        assert_eq!(made.status(), 200);
+    }
+    let list = world.page("root", "/team/app/-/runners").await;
+    let (own, shared) = list.split_once("Shared with others").expect("two lists");
+    assert!(own.contains("#1 made at 19"), "{own}");
+    assert!(shared.contains("#3 made at 16"), "{shared}");
+    assert!(!shared.contains("/-/runners/3/delete"), "{shared}");
+    // A runner is managed where it belongs.
+    let path = "/-/groups/1/runners/2";
+    assert!(world.page("root", path).await.contains("made at 19"));
+    assert_eq!(
+        world.status("root", "GET", "/team/app/-/runners/2").await,
+        404
+    );
+    assert_eq!(
+        world
+            .status("developer", "GET", "/team/app/-/runners")
+            .await,
+        403
     );
 }
 

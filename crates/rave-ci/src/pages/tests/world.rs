@@ -186,6 +186,23 @@ impl Directory for Fake {
         Ok(None)
     }
 
+    async fn find_group(
+        &self,
+        principal: &Principal,
+        at: &GroupRef,
+    ) -> Result<Option<GroupFacts>, PortError> {
+        let group = NamespaceSummary {
+            id: NamespaceId(1),
+            parent: None,
+            name: "Team".into(),
+            path: FullPath::parse("team").unwrap(),
+            owner: None,
+        };
+        let admin = principal.user().is_some_and(|it| it.admin);
+        let role = admin.then_some(Role::Owner);
+        Ok((*at == GroupRef::Id(group.id)).then_some(GroupFacts { group, role }))
+    }
+
     async fn writable_namespaces(&self, _: &Principal) -> Result<Vec<NamespaceSummary>, PortError> {
         Ok(Vec::new())
     }

@@ -11,6 +11,7 @@ use rave_store::{Error, Tx, params};
 
 use super::change::{Stored, stored_of};
 use super::when_label;
+use crate::features;
 use crate::store::{number, resource, state_label, to_json};
 
 /// A job of a new pipeline.
@@ -61,6 +62,7 @@ pub(crate) fn insert_all(
                 job.node.road.bridge,
                 job.node.interruptible,
                 group,
+                to_json(&features::needed(&job.plan))?,
             ];
             let first = values.len() + 1;
             let places = (first..first + row.len()).map(|it| format!("${it}"));
@@ -71,7 +73,7 @@ pub(crate) fn insert_all(
         let sql = format!(
             "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                  plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at, bridge,
-                 interruptible, resource_group_id) VALUES {}",
+                 interruptible, resource_group_id, features) VALUES {}",
             rows.join(", ")
         );
         tx.execute(&sql, &values)?;
@@ -111,11 +113,11 @@ pub(crate) fn insert_retry(
     )?;
     let sql = "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                    plan, tags, protected, status, may_fail, allow_failure, tries, user_id, variables, timeout_ms, created_at,
-                   bridge, interruptible, resource_group_id, queued_at, due_at)
+                   bridge, interruptible, resource_group_id, features, queued_at, due_at)
                SELECT pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                    plan, tags, protected, CAST($5 AS TEXT), may_fail, may_fail,
                    tries + 1, COALESCE(CAST($2 AS BIGINT), user_id), variables, timeout_ms, CAST($3 AS BIGINT),
-                   bridge, interruptible, resource_group_id, CAST($6 AS BIGINT), CAST($4 AS BIGINT)
+                   bridge, interruptible, resource_group_id, features, CAST($6 AS BIGINT), CAST($4 AS BIGINT)
                FROM ci_job WHERE id = $1 RETURNING id, name, stage, started_at, resource_group_id";
     let now = tx.now();
     let queued_at = (state == JobState::Pending).then_some(now);

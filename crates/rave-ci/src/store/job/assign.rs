@@ -1,49 +1,14 @@
-//! Jobs that wait for a runner, and how one takes them.
+//! How a runner takes a job.
 
 use rave_ci_lang::{JobPlan, Variable};
-use rave_core::id::{JobId, ProjectId, RunnerId};
+use rave_core::id::{JobId, RunnerId};
 use rave_core::time::Timestamp;
-use rave_store::{Error, Row, Tx, params};
+use rave_store::{Error, Tx, params};
 
 use super::{COLUMNS, of_row};
 use crate::model::Job;
 use crate::store::{given, json};
 use crate::vault::SealingKey;
-
-/// A job that waits for a runner.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) job: JobId,
-    pub(crate) version: i64,
-    pub(crate) project: ProjectId,
-    pub(crate) tags: Vec<String>,
-    pub(crate) protected: bool,
-}
-
-/// Returns up to `limit` jobs that wait for a runner, after `after`, in the order in which they came.
-pub(crate) fn pending(
-    tx: &mut Tx<'_>,
-    after: JobId,
-    project: Option<ProjectId>,
-    limit: u32,
-) -> Result<Vec<Candidate>, Error> {
-    let sql = "SELECT id, version, project_id, tags, protected FROM ci_job
-               WHERE status = 'pending' AND id > $1 AND (CAST($2 AS BIGINT) IS NULL OR project_id = CAST($2 AS BIGINT))
-               ORDER BY id LIMIT $3";
-    let candidate = |row: &Row| {
-        Ok(Candidate {
-            job: JobId(row.int("id")?),
-            version: row.int("version")?,
-            project: ProjectId(row.int("project_id")?),
-            tags: json(row, "tags")?,
-            protected: row.bool("protected")?,
-        })
-    };
-    tx.query(sql, params![after.0, project.map(|it| it.0), limit])?
-        .iter()
-        .map(candidate)
-        .collect()
-}
 
 /// What is stored when a runner takes a job.
 #[derive(Clone, Debug)]
