@@ -18,6 +18,13 @@ impl Timestamp {
         format!("{instant:.3}")
     }
 
+    /// Reads RFC 3339.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let instant: jiff::Timestamp = text.trim().parse().ok()?;
+        Some(Self(instant.as_millisecond()))
+    }
+
     /// Returns the instant `millis` later.
     #[must_use]
     pub const fn plus_millis(self, millis: i64) -> Self {

@@ -10,6 +10,9 @@ use rave_core::secret::Secret;
 use rave_core::time::Clock;
 
 use crate::budget::size::MemoryPolicy;
+use crate::metrics::{Metrics, RunnerLabels};
+use crate::overlay::Overlay;
+use crate::pool::Pool;
 
 /// How jobs run.
 #[derive(Clone, Debug)]
@@ -268,8 +271,50 @@ pub struct RunnerConfig {
     pub kill_grace: Duration,
     /// Variables that every job gets, before its own.
     pub extra_env: BTreeMap<String, String>,
+    /// The places that this runner shares with others of its process. `None`: it has its own.
+    pub pool: Option<Pool>,
+    /// The pause after an answer without a job, of a server that holds no requests.
+    pub check_interval: Duration,
+    /// What is added to every job.
+    pub overlay: Overlay,
+    /// Whom to trust, and who this runner is, in TLS.
+    pub tls: Tls,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Certificates for the connection to the server, as PEM.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// Certificates to trust besides the machine's.
+    pub roots: Option<String>,
+    /// This runner's certificate, followed by its key.
+    pub identity: Option<Secret>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    pub(crate) fn apply(
+        &self,
+        mut builder: reqwest::ClientBuilder,
+    ) -> Result<reqwest::ClientBuilder, ConfigError> {
+        if let Some(roots) = &self.roots {
+            let roots = reqwest::Certificate::from_pem_bundle(roots.as_bytes());
+            builder = builder.tls_certs_merge(roots.map_err(ConfigError::Certificates)?);
+        }
+        if let Some(identity) = &self.identity {
+            let identity = reqwest::Identity::from_pem(identity.expose().as_bytes());
+            builder = builder.identity(identity.map_err(ConfigError::Certificates)?);
+        }
+        Ok(builder)
+    }
 }
 
 impl fmt::Debug for RunnerConfig {
@@ -322,7 +367,21 @@ impl RunnerConfig {
             custom_build_dir: None,
             kill_grace: Duration::from_secs(10),
             extra_env: BTreeMap::new(),
+            pool: None,
+            check_interval: Duration::from_secs(3),
+            overlay: Overlay::default(),
+            tls: Tls::default(),
+            metrics: Arc::default(),
             clock,
+        }
+    }
+
+    /// Returns what tells this runner's figures from others'.
+    pub(crate) fn labels(&self) -> RunnerLabels {
+        RunnerLabels {
+            runner: self.short_token(),
+            runner_name: self.name.clone(),
+            system_id: self.system_id.clone(),
         }
     }
 
@@ -353,6 +412,9 @@ pub enum ConfigError {
     /// The place of shared caches is none.
     #[error("cannot use the shared cache: {0}")]
     Cache(String),
+    /// The certificates or the key are none.
+    #[error("cannot use the certificates for TLS")]
+    Certificates(#[source] reqwest::Error),
     /// The HTTP client cannot be built, for example for want of certificates.
     #[error("cannot set up the HTTP client")]
     Http(#[source] reqwest::Error),

@@ -12,6 +12,10 @@ mod host;
 mod image;
 mod inner;
 mod job;
+mod metrics;
+mod overlay;
+mod pool;
+mod registrar;
 mod report;
 mod runner;
 mod script;
@@ -24,14 +28,19 @@ mod wire;
 
 pub use budget::size::{MemoryPolicy, Profile};
 pub use client::ClientError;
+pub use client::lifecycle::{Account, Registration};
 pub use config::{
     ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,
-    S3Cache, SandboxPolicy,
+    S3Cache, SandboxPolicy, Tls,
 };
 pub use doctor::{Finding, Health, examine};
 pub use exec::ExecutorError;
 pub use files::unpack::{ExtractError, extract};
 pub use inner::sandbox_main;
 pub use job::place::remove_tree;
+pub use metrics::Metrics;
+pub use overlay::Overlay;
+pub use pool::Pool;
+pub use registrar::Registrar;
 pub use runner::{Runner, RunnerError};
 pub use state::StateError;

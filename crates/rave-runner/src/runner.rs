@@ -18,6 +18,7 @@ use crate::exec::{self, Executor, ExecutorError};
 use crate::host::Host;
 use crate::host::learned::Learned;
 use crate::job;
+use crate::pool::Pool;
 use crate::source::store::Stores;
 use crate::state::{State, StateError};
 
@@ -93,7 +94,7 @@ impl Runner {
     /// # Errors
     /// When it does not, or does not answer.
     pub async fn verify(&self) -> Result<(), ClientError> {
-        self.client.verify().await
+        self.client.verify().await.map(drop)
     }
 
     /// Runs jobs until `shutdown`, and then waits for those that run. `abort` kills them and reports them as
@@ -170,10 +171,17 @@ async fn poll(
 ) -> Result<(), RunnerError> {
     let host = &shared.host;
     let slots = Slots::new(host.terms().concurrency);
+    let (metrics, labels) = (&shared.config.metrics, shared.config.labels());
+    metrics.set_limit(&labels, host.terms().concurrency);
+    let pool = shared.config.pool.as_ref();
     let (mut failures, mut refusals, mut at_once) = (0_u32, 0, 0_u32);
     let mut refused = None;
     loop {
         let slot = slots.take().await;
+        let place = match pool {
+            Some(pool) => Some(pool.take().await),
+            None => None,
+        };
         let offer = host.offer();
         if let Some(reason) = offer.refuses.as_ref().filter(|_| refused != offer.refuses) {
             tracing::warn!(reason, "the runner takes no jobs for now");
@@ -186,20 +194,28 @@ async fn poll(
         }
         let asked_at = Instant::now();
         let offer = host.offer();
+        let open = metrics.ask(&labels);
         let asked = tokio::select! {
             asked = shared.client.request_job(&offer) => asked,
             // It holds a request that takes nothing, which is therefore made again.
             () = host.wait_for_room(|it| it.refuses.is_none()), if offer.refuses.is_some() => continue,
+            () = crowded(pool) => {
+                drop((open, place));
+                tokio::time::sleep(shared.config.check_interval).await;
+                continue;
+            }
         };
+        drop(open);
         match asked {
-            Ok(Some((job, live))) => {
+            Ok(Some((mut job, live))) => {
                 (failures, refusals, at_once) = (0, 0, 0);
+                shared.config.overlay.apply(&mut job);
                 let (shared, abort) = (shared.clone(), abort.child_token());
                 let trace = job.trace().map(|it| it.trace_id());
                 let span = tracing::info_span!("job", job.id = job.id, trace.id = trace);
                 let work = async move {
                     Box::pin(job::run(&shared, job, slot.number, live, abort)).await;
-                    drop(slot);
+                    drop((slot, place));
                 };
                 jobs.spawn(work.instrument(span));
             }
@@ -207,10 +223,15 @@ async fn poll(
                 (failures, refusals) = (0, 0);
                 let held = asked_at.elapsed() > Duration::from_millis(500);
                 at_once = if held { 0 } else { at_once + 1 };
-                tokio::time::sleep(idle_pause(at_once)).await;
+                let pause = idle_pause(at_once, shared.config.check_interval);
+                // Others may want the place meanwhile.
+                drop(place);
+                tokio::time::sleep(pause).await;
             }
             Err(error) if error.status().is_some_and(|it| it == 403) => {
                 refusals += 1;
+                metrics.asking_failed(&labels);
+                drop(place);
                 if refusals == 3 {
                     return Err(RunnerError::Refused(error));
                 }
@@ -228,6 +249,8 @@ async fn poll(
                 let pause = asked.unwrap_or(Duration::from_millis(100 << failures.min(6)));
                 let pause = pause.min(Duration::from_secs(if asked.is_some() { 300 } else { 5 }));
                 failures += 1;
+                metrics.asking_failed(&labels);
+                drop(place);
                 tracing::warn!(
                     error = chain(&error),
                     pause_ms = pause.as_millis(),
@@ -239,14 +262,22 @@ async fn poll(
     }
 }
 
+/// Waits until others that share the places want the one of a held request.
+async fn crowded(pool: Option<&Pool>) {
+    match pool {
+        Some(pool) => pool.crowded().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Returns how long to wait after so many answers in a row that came at once and without a job.
 ///
 /// A server that holds requests answers the first one at once, and others when their queue changed. One that does not
-/// hold them is asked every three seconds, as other runners do.
-fn idle_pause(at_once: u32) -> Duration {
+/// hold them is asked as often as the configuration says, as other runners do.
+fn idle_pause(at_once: u32, most: Duration) -> Duration {
     match at_once {
         0 | 1 => Duration::ZERO,
-        more => Duration::from_millis(100 << more.min(6)).min(Duration::from_secs(3)),
+        more => Duration::from_millis(100 << more.min(16)).min(most),
     }
 }
 
@@ -309,7 +340,7 @@ mod tests {
     fn a_server_that_holds_no_requests_is_asked_less_often() {
         let pauses: Vec<_> = [0, 1, 2, 5, 9]
             .into_iter()
-            .map(|it| idle_pause(it).as_millis())
+            .map(|it| idle_pause(it, Duration::from_secs(3)).as_millis())
             .collect();
         assert_eq!(pauses, [0, 0, 400, 3000, 3000]);
     }

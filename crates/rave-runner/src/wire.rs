@@ -221,6 +221,10 @@ pub(crate) struct JobInfo {
     pub(crate) project_id: i64,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) project_full_path: String,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) time_in_queue_seconds: f64,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) queue_size: i64,
 }
 
 #[derive(Clone, Default, Deserialize)]

@@ -56,10 +56,11 @@ Examples:
     Token(TokenCommand),
     /// Run jobs for a RAVE or GitLab server
     #[command(
-        after_help = "Make the token on the server: Administration, Runners, New runner; or POST /api/v4/user/runners.
+        after_help = "Make the token on the server: Runners, New runner; or POST /api/v4/user/runners.
 
 Examples:
-  rave runner --url https://rave.example.org --token glrt-...
+  rave runner register --url https://rave.example.org --token glrt-...    then: rave runner run
+  rave runner --url https://rave.example.org --token glrt-...             without a file
   RAVE_RUNNER_TOKEN=glrt-... rave runner --url https://gitlab.com --executor shell --concurrency 4"
     )]
     Runner(runner::RunnerArgs),

@@ -1,16 +1,23 @@
-//! The runner: embedded in the server, or alone by `rave runner`.
+//! The runner: embedded in the server, or alone by `rave runner`, from the command line or a configuration file.
 
-use std::path::PathBuf;
+mod commands;
+mod edit;
+mod file;
+mod metrics_page;
+mod process;
+mod table;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Subcommand};
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{
-    ContainerPolicy, ExecutorKind, Network, Profile, PullPolicy, Runner, RunnerConfig, S3Cache,
+    ContainerPolicy, ExecutorKind, Network, Overlay, Profile, PullPolicy, Runner, RunnerConfig, S3Cache,
     SandboxPolicy,
 };
 use sha2::{Digest as _, Sha256};
@@ -23,23 +30,85 @@ use crate::failure::hinted;
 use crate::logging;
 use crate::up::Signals;
 use crate::wiring::{self, Base, VERSION};
+use file::{Entry, File};
 
 /// How long the embedded runner may take to report the jobs that it gives up.
 const REPORT: Duration = Duration::from_secs(15);
 
+/// `rave runner`: a command about the configuration file, or one runner without a file.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct RunnerArgs {
+    #[command(subcommand)]
+    command: Option<RunnerCommand>,
+    #[command(flatten)]
+    alone: AloneArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunnerCommand {
+    /// Add a runner of a server to the configuration file
+    #[command(
+        after_help = "The token is the one that the server shows when a runner is made: on its Runners pages, or by POST /api/v4/user/runners.
+
+Examples:
+  rave runner register --url https://rave.example.org --token glrt-...
+  rave runner register --url https://gitlab.com --token glrt-... --name laptop --executor shell
+  rave runner register --url https://old.example.org --registration-token GR1348941... --tag-list nix,linux"
+    )]
+    Register(commands::RegisterArgs),
+    /// Run jobs for all runners of the configuration file
+    #[command(
+        after_help = "The file has gitlab-runner's own keys; what of it is not carried out is said once, with its line. Changes are taken up
+within seconds, or at once on SIGHUP. SIGQUIT, SIGTERM and SIGINT let running jobs finish; a second one gives them up.
+
+Examples:
+  rave runner run
+  rave runner run --config /etc/gitlab-runner/config.toml
+  rave runner run --listen-address 127.0.0.1:9252    serve metrics under gitlab-runner's names"
+    )]
+    Run(process::RunArgs),
+    /// Ask the servers whether they know the runners of the configuration file
+    #[command(
+        after_help = "Exits with 1 if one of them is not known or does not answer.
+
+Examples:
+  rave runner verify
+  rave runner verify --name laptop
+  rave runner verify --delete        forget those that their servers do not know any more"
+    )]
+    Verify(commands::VerifyArgs),
+    /// Print the runners of the configuration file
+    #[command(after_help = "Examples:
+  rave runner list
+  rave runner list --json --config /etc/gitlab-runner/config.toml")]
+    List(commands::ListArgs),
+    /// Take a runner off its server and out of the configuration file
+    #[command(
+        after_help = "A runner that was made on the server stays there for its other machines; one that registered itself goes altogether.
+
+Examples:
+  rave runner unregister --name laptop
+  rave runner unregister --all-runners"
+    )]
+    Unregister(commands::UnregisterArgs),
+}
+
+/// One runner, by its address and token.
+#[derive(Debug, Args)]
+struct AloneArgs {
     /// The server, such as `https://rave.example.org`
-    #[arg(long, value_name = "URL", env = "RAVE_RUNNER_URL")]
-    url: String,
+    #[arg(long, value_name = "URL", env = "RAVE_RUNNER_URL", required = true)]
+    url: Option<String>,
     /// The runner's authentication token (better in the environment than on the command line)
     #[arg(
         long,
         value_name = "TOKEN",
         env = "RAVE_RUNNER_TOKEN",
-        hide_env_values = true
+        hide_env_values = true,
+        required = true
     )]
-    token: String,
+    token: Option<String>,
     /// How jobs are kept from this machine; `shell` gives them all that this user can do
     #[arg(long, value_enum, default_value = "sandbox")]
     executor: Executor,
@@ -118,8 +187,20 @@ impl From<NetworkArg> for Network {
     }
 }
 
-/// Runs jobs until told to stop. The first signal lets running jobs finish, the second one gives them up.
+/// Does what the arguments say.
 pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Some(RunnerCommand::Register(args)) => commands::register(&args),
+        Some(RunnerCommand::Run(args)) => process::run(&args),
+        Some(RunnerCommand::Verify(args)) => commands::verify(&args),
+        Some(RunnerCommand::List(args)) => commands::list(&args),
+        Some(RunnerCommand::Unregister(args)) => commands::unregister(&args),
+        None => run_alone(args.alone),
+    }
+}
+
+/// Runs jobs until told to stop. The first signal lets running jobs finish, the second one gives them up.
+fn run_alone(args: AloneArgs) -> anyhow::Result<ExitCode> {
     let overrides = config::Overrides {
         log_format: args.log_format.clone(),
         ..Default::default()
@@ -149,8 +230,9 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
     };
     let executor = executor(args.executor, sandbox, &container);
     let mut config = settings(
-        args.url,
-        Secret::new(args.token),
+        // Both are required where there is no command.
+        args.url.unwrap_or_default(),
+        Secret::new(args.token.unwrap_or_default()),
         data,
         name,
         executor,
@@ -343,6 +425,71 @@ fn settings(
     config.default_memory_bytes = limits.memory;
     config.cpus = limits.cpus;
     config.pids = limits.pids;
+    Ok(config)
+}
+
+/// Returns the directory that a configuration file is in, where its runners keep what they need.
+fn directory_of(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned())
+}
+
+/// Returns what is enough to speak to a server.
+fn bare_config(url: &str, token: Secret, directory: &Path) -> RunnerConfig {
+    let mut config = RunnerConfig::new(url, token, directory, Arc::new(SystemClock));
+    config.version = VERSION.to_owned();
+    config.system_id = system_id(&directory.display().to_string());
+    config
+}
+
+/// Returns the settings of a runner of a configuration file.
+fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<RunnerConfig> {
+    let mut config = bare_config(&entry.url, entry.token.clone(), directory);
+    let own = hex::encode(Sha256::digest(entry.key()));
+    let own = &own[..12];
+    // Runners of several servers may have projects with the same number: none shares its directories.
+    let base = |given: &Option<PathBuf>, name: &str| match given {
+        Some(path) => directory.join(path).join(own),
+        None => directory.join(name).join(own),
+    };
+    config.builds_dir = base(&entry.builds_dir, "builds");
+    config.cache_dir = base(&entry.cache_dir, "cache");
+    config.name = entry.name.clone();
+    config.executor = executor(entry.executor, entry.network, entry.read_only_paths.clone());
+    config.binary = std::env::current_exe().context("cannot find this program's own file")?;
+    config.default_memory_bytes = entry.memory_bytes.or_else(three_quarters_of_memory);
+    config.cpus = entry.cpus;
+    config.concurrency = entry.limit.unwrap_or(file.concurrent).min(file.concurrent);
+    config.check_interval = file.check_interval;
+    config.extra_env = entry.environment.clone();
+    if let Some(bytes) = entry.output_limit_bytes {
+        config.output_limit_bytes = bytes;
+    }
+    let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<String>> {
+        let Some(path) = path else {
+            return Ok(None);
+        };
+        let path = directory.join(path);
+        let text = std::fs::read_to_string(&path);
+        text.map(Some)
+            .with_context(|| format!("cannot read {}", path.display()))
+    };
+    config.tls.roots = read(&entry.tls_ca_file)?;
+    let (certificate, key) = (read(&entry.tls_cert_file)?, read(&entry.tls_key_file)?);
+    config.tls.identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Secret::new(format!("{certificate}\n{key}"))),
+        (None, None) => None,
+        _ => anyhow::bail!("tls-cert-file and tls-key-file go together"),
+    };
+    config.overlay = Overlay {
+        clone_url: entry.clone_url.clone(),
+        pre_get_sources_script: entry.pre_get_sources_script.clone(),
+        post_get_sources_script: entry.post_get_sources_script.clone(),
+        pre_build_script: entry.pre_build_script.clone(),
+        post_build_script: entry.post_build_script.clone(),
+        certificates: config.tls.roots.clone(),
+    };
     Ok(config)
 }
 

@@ -3,20 +3,23 @@
 //! What the answers mean for a job is left to [`crate::report`] and [`crate::job`].
 
 pub(crate) mod artifacts;
+pub(crate) mod lifecycle;
 mod retry;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rave_core::secret::Secret;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::config::{ConfigError, RunnerConfig};
 use crate::host::{Offer, Usage};
+use crate::metrics::{Metrics, RunnerLabels};
 use crate::wire;
 
 /// A call to the server failed.
@@ -96,6 +99,8 @@ pub(crate) struct Client {
     last_update: Mutex<Option<String>>,
     /// The server picks jobs by what they need of memory.
     knows_offers: AtomicBool,
+    metrics: Arc<Metrics>,
+    labels: RunnerLabels,
 }
 
 /// What the server says on every answer about a job.
@@ -162,6 +167,7 @@ impl Client {
             // Certificates are of no use here, and a small machine may have none, which would be an error.
             builder = builder.tls_certs_only([]);
         }
+        builder = config.tls.apply(builder)?;
         let http = builder
             .user_agent(format!("rave-runner {} ({os}/{arch})", config.version))
             .connect_timeout(Duration::from_secs(10))
@@ -190,6 +196,8 @@ impl Client {
             info,
             last_update: Mutex::new(None),
             knows_offers: AtomicBool::new(false),
+            metrics: config.metrics.clone(),
+            labels: config.labels(),
         })
     }
 
@@ -206,22 +214,9 @@ impl Client {
         self.http.request(method, url).header("X-Request-Id", id)
     }
 
-    /// Checks that the server knows the runner's token.
-    pub(crate) async fn verify(&self) -> Result<(), ClientError> {
-        let what = "verify the runner's token";
-        let body =
-            json!({"token": self.token.expose(), "system_id": self.system_id, "info": self.info});
-        let response = retry::send(what, || {
-            self.request(Method::POST, "runners/verify")
-                .header("RUNNER-TOKEN", self.token.expose())
-                .json(&body)
-        })
-        .await?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(refused(what, response).await)
-        }
+    fn note(&self, call: (&'static str, &'static str), status: StatusCode, since: Instant) {
+        let took = since.elapsed();
+        self.metrics.call(&self.labels, call, status.as_u16(), took);
     }
 
     /// Asks for a job, waiting as long as the server holds the request.
@@ -244,6 +239,7 @@ impl Client {
         if let Some(last_update) = last_update {
             body["last_update"] = last_update.into();
         }
+        let since = Instant::now();
         let request = self
             .request(Method::POST, "jobs/request")
             .header(ACCEPT, "application/json");
@@ -253,6 +249,7 @@ impl Client {
             .send()
             .await;
         let response = sent.map_err(|source| ClientError::Network { what, source })?;
+        self.note(("request_job", "POST"), response.status(), since);
         self.knows_offers.store(
             response.headers().contains_key("X-Rave-Memory"),
             Ordering::Relaxed,
@@ -298,6 +295,7 @@ impl Client {
             exit_code: update.exit_code.filter(|it| *it != 0),
             usage: update.usage,
         };
+        let since = Instant::now();
         let response = retry::send("report the state of a job", || {
             let request = self
                 .request(Method::PUT, &format!("jobs/{id}"))
@@ -305,6 +303,7 @@ impl Client {
             request.header(ACCEPT, "application/json").json(&body)
         })
         .await?;
+        self.note(("update_job", "PUT"), response.status(), since);
         Ok(JobAnswer::of(&response))
     }
 
@@ -317,6 +316,7 @@ impl Client {
         bytes: bytes::Bytes,
         debug: bool,
     ) -> Result<JobAnswer, ClientError> {
+        let since = Instant::now();
         let last = (offset + bytes.len() as u64).saturating_sub(1);
         let response = retry::send("send a job's log", || {
             self.request(
@@ -329,6 +329,7 @@ impl Client {
             .body(bytes.clone())
         })
         .await?;
+        self.note(("patch_trace", "PATCH"), response.status(), since);
         Ok(JobAnswer::of(&response))
     }
 }

@@ -37,6 +37,11 @@ pub(crate) async fn run(
 ) {
     let arrived = Instant::now();
     let config = &shared.config;
+    let labels = config.labels();
+    let info = &job.job_info;
+    let _running = config
+        .metrics
+        .job(&labels, info.time_in_queue_seconds, info.queue_size);
     let place = Place::new(&config.builds_dir, slot, &job, shared.executor.layout());
     let remote = Remote::parse(&job.git_info.repo_url);
     let timeout = u64::try_from(job.runner_info.timeout)
@@ -127,6 +132,9 @@ pub(crate) async fn run(
         trace.line(Tone::Plain, &line);
     }
     let verdict = conclude(&trace, failure, timeout);
+    if let Verdict::Failed { reason, .. } = &verdict {
+        config.metrics.job_failed(&labels, reason);
+    }
     let duration_ms = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(job.id = job.id, ?verdict, duration_ms, "job finished");
     if let Some(usage) = &usage {

@@ -1,0 +1,190 @@
+"""`rave runner register|run|verify|list|unregister`: runners of a configuration file in the stock runner's keys."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from harness import secrets
+from harness.gate import Gates
+from harness.server import BINARY, Server, environment, run
+from harness.wait import wait_for
+from harness.world import World, unique
+
+Make = Callable[..., Server]
+
+
+@pytest.fixture
+def lonely(own_server: Make, scratch: Path) -> World:
+    """A server that runs no jobs itself."""
+    return World(own_server(config="[runner]\nembedded = false\n[ci]\nrunner_registration = true\n").start(), scratch)
+
+
+class Desk:
+    """A directory with a runner's configuration file, and the process that follows it."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.env = environment(directory / "home")
+        self.config = directory / "rave-runner" / "config.toml"
+        self.log_path = secrets.note_log(directory / "runner.log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = run(["runner", *arguments], self.env, self.directory)
+        assert done.returncode == status, f"{done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    def register(self, world: World, name: str, **settings: object) -> int:
+        made = world.root.post("/user/runners", json={"runner_type": "instance_type", "description": name, **settings}).json()
+        token = secrets.note(made["token"])
+        done = self.command("register", "--url", world.server.url, "--token", token, "--name", name, "--json")
+        assert json.loads(done.stdout)["id"] == made["id"]
+        return made["id"]
+
+    def start(self, *arguments: str) -> "Desk":
+        with self.log_path.open("ab") as log:
+            command = [str(BINARY), "runner", "run", *arguments]
+            self.process = subprocess.Popen(command, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        return self
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def __enter__(self) -> "Desk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def signal(self, number: int) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self.process
+        return self.process.wait(60)
+
+    def edit(self, change: Callable[[str], str]) -> None:
+        self.config.write_text(change(self.config.read_text()))
+
+
+def test_a_runner_comes_and_goes_by_the_file(lonely: World) -> None:
+    desk = Desk(lonely.directory("desk"))
+    missing = desk.command("run", status=1)
+    assert "there is no configuration file" in missing.stderr and "hint:" in missing.stderr
+    runner = desk.register(lonely, "laptop")
+    assert desk.config.stat().st_mode & 0o777 == 0o600
+    assert lonely.root.get(f"/runners/{runner}").json()["online"] is True, "register verifies"
+    listed = json.loads(desk.command("list", "--json").stdout)
+    assert [(it["name"], it["id"], it["executor"]) for it in listed] == [("laptop", runner, "sandbox")]
+    token = re.search(r'token = "(glrt-.*)"', desk.config.read_text())
+    assert token and token[1] not in desk.command("list").stdout + json.dumps(listed)
+    twice = desk.command("register", "--url", lonely.server.url, "--token", token[1], status=1)
+    assert f"has runner #{runner}" in twice.stderr
+    refused = desk.command("register", "--url", lonely.server.url, "--token", token[1], "--tag-list", "a", status=2)
+    assert "--tag-list goes with a registration token only" in refused.stderr
+    wrong = desk.command("register", "--url", lonely.server.url, "--token", "glrt-nobodys", status=1)
+    assert "does not accept this runner" in wrong.stderr and "Runners page" in wrong.stderr
+
+    # One that registers itself goes with its entry; one that a person made stays for its other machines.
+    registration = secrets.note(lonely.root.post("/runners/reset_registration_token").json()["token"])
+    desk.command("register", "--url", lonely.server.url, "--registration-token", registration, "--tag-list", "old,way", "--name", "itself", "--executor", "shell")
+    made = next(it for it in lonely.root.get("/runners/all").json() if it["description"] == "itself")
+    secrets.note(re.findall(r'token = "(.*)"', desk.config.read_text())[1])
+    assert lonely.root.get(f"/runners/{made['id']}").json()["tag_list"] == ["old", "way"]
+    assert desk.command("verify").stdout.count("alive") == 2
+    desk.command("unregister", "--name", "itself")
+    assert lonely.root.get(f"/runners/{made['id']}").status_code == 404
+    lonely.root.request("DELETE", f"/runners/{runner}")
+    assert desk.command("verify", status=1).stdout.startswith("removed laptop")
+    desk.command("verify", "--delete", status=1)
+    assert json.loads(desk.command("list", "--json").stdout) == []
+
+
+def test_two_runners_share_a_process_that_follows_the_file(lonely: World, gates: Gates) -> None:
+    first, second = unique("first"), unique("second")
+    yaml = f"""
+one: {{tags: [one], script: ['echo $FROM_FILE', '{gates.wait_command(first)}']}}
+two: {{tags: [two], script: ['{gates.wait_command(second)}']}}
+three: {{tags: [three], script: [echo late]}}
+"""
+    run = lonely.ci(yaml)
+    with Desk(lonely.directory("desk")) as desk:
+        one = desk.register(lonely, "first", tag_list=["one"])
+        desk.register(lonely, "second", tag_list=["two"])
+        desk.edit(lambda it: it.replace("concurrent = 1", "concurrent = 3\nsentry_dsn = 'https://x'"))
+        extra = '  environment = ["FROM_FILE=told-by-the-file"]\n  pre_build_script = "echo before"\n  executor = "shell"\n'
+        desk.edit(lambda it: it.replace('  executor = "sandbox"\n', extra, 1))
+        with socket.socket() as it:
+            it.bind(("127.0.0.1", 0))
+            port = it.getsockname()[1]
+        desk.start("--listen-address", f"127.0.0.1:{port}")
+        gates.wait_for_arrival(first)
+        gates.wait_for_arrival(second)
+        assert desk.log().count("sentry_dsn is left out") == 1
+        assert run.job("one").runner["id"] == one
+        metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+        checked = subprocess.run(["promtool", "check", "metrics"], input=metrics, capture_output=True, text=True, timeout=30)
+        assert checked.returncode == 0 and not checked.stdout, checked.stdout + checked.stderr
+        running = re.findall(r'^gitlab_runner_jobs\{.*runner_name="(\w+)".*state="running".*\} 1$', metrics, re.MULTILINE)
+        assert sorted(running) == ["first", "second"], metrics
+        assert "gitlab_runner_concurrent 3" in metrics and 'endpoint="request_job",status="201"' in metrics
+        # A third runner is taken up while jobs run, and a broken file changes nothing.
+        good = desk.config.read_text()
+        desk.edit(lambda it: it + "[[runners")
+        desk.signal(signal.SIGHUP)
+        wait_for("the complaint", lambda: "going on with the old one" in desk.log(), otherwise=desk.log)
+        desk.config.write_text(good)
+        desk.register(lonely, "third", tag_list=["three"])
+        run.wait_for_job("three", "success")
+        # One that leaves the file finishes its job.
+        desk.command("unregister", "--name", "first")
+        wait_for("the runner to leave", lambda: "it left the configuration" in desk.log(), otherwise=desk.log)
+        gates.open(first)
+        run.wait_for_job("one", "success")
+        log = run.trace("one")
+        assert "told-by-the-file" in log and "before" in log
+        # SIGQUIT lets the other one finish.
+        desk.signal(signal.SIGQUIT)
+        wait_for("the runner to say so", lambda: "taking no more jobs; a second signal" in desk.log(), otherwise=desk.log)
+        gates.open(second)
+        run.end("success")
+        assert desk.wait() == 0, desk.log()
+
+
+def test_more_runners_than_places_take_turns(lonely: World) -> None:
+    run = lonely.ci("one: {tags: [one], script: [echo 1]}\ntwo: {tags: [two], script: [echo 2]}\n")
+    with Desk(lonely.directory("desk")) as desk:
+        for word in ("one", "two"):
+            desk.register(lonely, word, tag_list=[word], run_untagged=False)
+        desk.edit(lambda it: it.replace("check_interval = 0", "check_interval = 1"))
+        desk.start()
+        run.end("success")
+        desk.signal(signal.SIGTERM)
+        assert desk.wait() == 0, desk.log()
+
+
+def test_a_process_that_is_refused_says_so_and_stays(lonely: World) -> None:
+    with Desk(lonely.directory("desk")) as desk:
+        runner = desk.register(lonely, "gone")
+        lonely.root.request("DELETE", f"/runners/{runner}")
+        desk.start()
+        wait_for("the refusal", lambda: "the server refuses this runner" in desk.log(), otherwise=desk.log)
+        desk.signal(signal.SIGINT)
+        assert desk.wait() == 0, desk.log()
+
+
+def test_help_has_examples() -> None:
+    for command in ("", "register", "run", "verify", "list", "unregister"):
+        words = [command] if command else []
+        done = subprocess.run([str(BINARY), "runner", *words, "--help"], capture_output=True, text=True, timeout=30, env={"PATH": os.environ["PATH"]})
+        assert done.returncode == 0 and "Examples:" in done.stdout, done.stdout + done.stderr
