@@ -457,6 +457,14 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     config.cache_dir = base(&entry.cache_dir, "cache");
     config.name = entry.name.clone();
     config.executor = executor(entry.executor, entry.network, entry.read_only_paths.clone());
+    config.custom_build_dir = entry.custom_build_dir;
+    config.images.default_image = entry.images.image.clone();
+    if !entry.images.pull_policies.is_empty() {
+        config.images.pull_policies = entry.images.pull_policies.clone();
+    }
+    config.images.allowed_pull_policies = entry.images.allowed_pull_policies.clone();
+    config.images.allowed_images = entry.images.allowed_images.clone();
+    config.images.allowed_services = entry.images.allowed_services.clone();
     config.binary = std::env::current_exe().context("cannot find this program's own file")?;
     config.default_memory_bytes = entry.memory_bytes.or_else(three_quarters_of_memory);
     config.cpus = entry.cpus;

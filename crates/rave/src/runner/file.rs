@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rave_core::secret::Secret;
 use rave_core::time::Timestamp;
+use rave_runner::PullPolicy;
 
 use super::table::{Lines, Table};
 use crate::config::Executor;
@@ -54,6 +55,19 @@ pub(crate) struct Entry {
     pub(crate) cpus: Option<f64>,
     pub(crate) network: bool,
     pub(crate) read_only_paths: Vec<PathBuf>,
+    pub(crate) custom_build_dir: Option<bool>,
+    pub(crate) images: Images,
+}
+
+/// Which images jobs may use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Images {
+    /// For jobs that name none.
+    pub(crate) image: Option<String>,
+    pub(crate) pull_policies: Vec<PullPolicy>,
+    pub(crate) allowed_pull_policies: Vec<PullPolicy>,
+    pub(crate) allowed_images: Vec<String>,
+    pub(crate) allowed_services: Vec<String>,
 }
 
 impl Entry {
@@ -75,7 +89,7 @@ pub(crate) struct Parsed {
 }
 
 /// Why keys of the stock runner mean nothing here.
-const WHY: [(&str, &str); 22] = [
+const WHY: [(&str, &str); 21] = [
     (
         "connection_max_age",
         "connections are closed when they are idle",
@@ -117,7 +131,6 @@ const WHY: [(&str, &str); 22] = [
     ("autoscaler", "this executor does not exist here"),
     ("ssh", "this executor does not exist here"),
     ("custom", "this executor does not exist here"),
-    ("id", ""),
     ("labels", "labels are not sent"),
 ];
 
@@ -228,6 +241,8 @@ fn entry(
         cpus: None,
         network: true,
         read_only_paths: Vec::new(),
+        custom_build_dir: None,
+        images: Images::default(),
     };
     let at = table.offset("environment");
     for pair in table.list(lines, "environment") {
@@ -244,11 +259,16 @@ fn entry(
     for name in ["docker", "sandbox"] {
         for mut table in table.tables(lines, name) {
             limits(lines, &mut table, &mut entry);
+            entry.images = images(lines, &mut table);
             table.rest(lines, docker_why);
         }
     }
     // Empty tables of these are what `register` of the stock runner writes.
     table.skip_empty(&["cache", "custom_build_dir", "feature_flags", "artifact"]);
+    for mut it in table.tables(lines, "custom_build_dir") {
+        entry.custom_build_dir = it.flag(lines, "enabled");
+        it.rest(lines, why);
+    }
     for mut cache in table.tables(lines, "cache") {
         cache.skip_empty(&["s3", "gcs", "azure"]);
         cache.skip_if(lines, "MaxUploadedArchiveSize", "0");
@@ -266,7 +286,7 @@ fn executor_of(lines: &mut Lines<'_>, table: &Table<'_>, name: &str) -> Executor
         "sandbox" => {}
         "docker" | "docker-windows" | "docker+machine" | "docker-autoscaler" => lines.note(
             at,
-            format!("runners.executor: jobs of {name:?} run in the sandbox of this machine, without their images"),
+            format!("runners.executor: jobs of {name:?} run in the sandbox of this machine, in their images"),
         ),
         _ => lines.complain(
             at,
@@ -324,9 +344,35 @@ fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut Entry) {
     }
 }
 
+/// Reads which images jobs may use.
+fn images(lines: &mut Lines<'_>, table: &mut Table<'_>) -> Images {
+    let mut policies = |table: &mut Table<'_>, key: &str| {
+        let at = table.offset(key);
+        let names = table.texts(lines, key);
+        let known: Vec<PullPolicy> = names
+            .iter()
+            .filter_map(|it| PullPolicy::parse(it))
+            .collect();
+        if known.len() < names.len() {
+            lines.complain(
+                at,
+                format!("{key}: there are \"always\", \"if-not-present\" and \"never\""),
+            );
+        }
+        known
+    };
+    Images {
+        pull_policies: policies(table, "pull_policy"),
+        allowed_pull_policies: policies(table, "allowed_pull_policies"),
+        image: table.text(lines, "image").filter(|it| !it.is_empty()),
+        allowed_images: table.list(lines, "allowed_images"),
+        allowed_services: table.list(lines, "allowed_services"),
+    }
+}
+
 fn docker_why(key: &str) -> &'static str {
     match key {
-        "image" | "pull_policy" | "allowed_images" | "helper_image" => "jobs run without images",
+        "helper_image" | "helper_image_flavor" => "the runner needs no image of its own",
         "privileged" => "jobs never run privileged",
         _ => "the sandbox has no such setting",
     }
@@ -429,6 +475,7 @@ echo [[runners]]
   request_concurrency = 3
   [runners.docker]
     image = "debian:stable"
+    pull_policy = "if-not-present"
     privileged = false
     memory = "2g"
     cpus = "1.5"
@@ -455,14 +502,15 @@ echo [[runners]]
         );
         assert_eq!(second.memory_bytes, Some(2 << 30));
         assert_eq!(second.cpus, Some(1.5));
+        assert_eq!(second.images.image.as_deref(), Some("debian:stable"));
+        assert_eq!(second.images.pull_policies, [PullPolicy::IfNotPresent]);
         assert_eq!(second.read_only_paths, [PathBuf::from("/nix/store")]);
         assert_eq!(
             notices,
             [
-                "config.toml:35: runners.executor: jobs of \"docker\" run in the sandbox of this machine, without their images",
+                "config.toml:35: runners.executor: jobs of \"docker\" run in the sandbox of this machine, in their images",
                 "config.toml:36: runners.request_concurrency is left out: the next request is sent the moment a job arrives, so one is enough",
-                "config.toml:38: runners.docker.image is left out: jobs run without images",
-                "config.toml:42: volumes: \"/data:/data\" is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")",
+                "config.toml:43: volumes: \"/data:/data\" is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")",
             ]
         );
     }

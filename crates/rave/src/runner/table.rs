@@ -170,6 +170,21 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Reads a text or a list of texts.
+    pub(super) fn texts(&mut self, lines: &mut Lines<'_>, key: &str) -> Vec<String> {
+        match self.values.get(key) {
+            Some((_, DeValue::String(_))) => self.text(lines, key).into_iter().collect(),
+            _ => self.list(lines, key),
+        }
+    }
+
+    pub(super) fn flag(&mut self, lines: &mut Lines<'_>, key: &str) -> Option<bool> {
+        match self.values.remove(key)? {
+            (_, DeValue::Boolean(flag)) => Some(flag),
+            (at, _) => self.wrong(lines, at, key, "true or false"),
+        }
+    }
+
     /// Takes the table or the tables of a name.
     pub(super) fn tables(&mut self, lines: &mut Lines<'_>, key: &str) -> Vec<Table<'a>> {
         let Some((at, value)) = self.values.remove(key) else {
