@@ -30,6 +30,7 @@ use crate::failure::hinted;
 use crate::logging;
 use crate::up::Signals;
 use crate::wiring::{self, Base, VERSION};
+use commands::environment;
 use file::{Entry, File};
 
 /// How long the embedded runner may take to report the jobs that it gives up.
@@ -380,7 +381,7 @@ pub(crate) fn local_settings(
         pids: Some(4096),
     };
     // What runs is the user's own, so the engine is the one that the user's other tools talk to.
-    let host = std::env::var_os("DOCKER_HOST").and_then(|it| it.into_string().ok());
+    let host = environment("DOCKER_HOST");
     let host = host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned());
     let sandbox = SandboxPolicy {
         read_only_paths,
@@ -456,7 +457,21 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     config.builds_dir = base(&entry.builds_dir, "builds");
     config.cache_dir = base(&entry.cache_dir, "cache");
     config.name = entry.name.clone();
-    config.executor = executor(entry.executor, entry.network, entry.read_only_paths.clone());
+    let host = entry
+        .container
+        .host
+        .clone()
+        .or_else(|| environment("DOCKER_HOST"));
+    let container = ContainerPolicy {
+        network: entry.container.network.clone(),
+        privileged: entry.container.privileged,
+        privileged_services: entry.container.services_privileged,
+        volumes: entry.container.volumes.clone(),
+        devices: entry.container.devices.clone(),
+        ..ContainerPolicy::new(host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned()))
+    };
+    let sandbox = sandbox(entry.network, entry.read_only_paths.clone());
+    config.executor = executor(entry.executor, sandbox, &container);
     config.custom_build_dir = entry.custom_build_dir;
     config.images.default_image = entry.images.image.clone();
     if !entry.images.pull_policies.is_empty() {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::edit::{self, NewEntry};
 use super::file::{self, Entry, Parsed};
 use super::host_name;
-use crate::cli::ExecutorArg;
+use crate::config::Executor;
 use crate::failure::{Usage, hinted};
 use crate::terminal::{print, say};
 use crate::wiring;
@@ -64,7 +64,7 @@ pub(crate) struct RegisterArgs {
     name: Option<String>,
     /// How jobs are kept from this machine; `shell` gives them all that this user can do
     #[arg(long, value_enum, default_value = "sandbox")]
-    executor: ExecutorArg,
+    executor: Executor,
     /// With a registration token: tags, separated by commas
     #[arg(long, value_name = "TAGS")]
     tag_list: Option<String>,
@@ -175,7 +175,7 @@ pub(super) fn load(path: &Path) -> anyhow::Result<(String, Parsed)> {
     clippy::disallowed_methods,
     reason = "the stock runner reads $NAME in its file from the environment of the process"
 )]
-fn environment(name: &str) -> Option<String> {
+pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -232,8 +232,9 @@ pub(crate) fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
         obtained_at: SystemClock.now(),
         expires_at: account.token_expires_at.clone(),
         executor: match args.executor {
-            ExecutorArg::Sandbox => "sandbox",
-            ExecutorArg::Shell => "shell",
+            Executor::Sandbox => "sandbox",
+            Executor::Container => "docker",
+            Executor::Shell => "shell",
         },
     };
     let known = |it: &Entry| it.url == new.url && it.id == Some(new.id) && new.id != 0;

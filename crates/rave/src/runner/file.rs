@@ -57,6 +57,19 @@ pub(crate) struct Entry {
     pub(crate) read_only_paths: Vec<PathBuf>,
     pub(crate) custom_build_dir: Option<bool>,
     pub(crate) images: Images,
+    pub(crate) container: Container,
+}
+
+/// What containers get of the machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Container {
+    /// The engine's address. `None`: as in `DOCKER_HOST`.
+    pub(crate) host: Option<String>,
+    pub(crate) network: Option<String>,
+    pub(crate) privileged: bool,
+    pub(crate) services_privileged: bool,
+    pub(crate) volumes: Vec<String>,
+    pub(crate) devices: Vec<String>,
 }
 
 /// Which images jobs may use.
@@ -87,6 +100,9 @@ pub(crate) struct Parsed {
     /// What is not carried out, each with its line.
     pub(crate) notices: Vec<String>,
 }
+
+/// The volume that the stock runner keeps caches in; here they are kept outside of containers.
+const CACHE: &str = "/cache";
 
 /// Why keys of the stock runner mean nothing here.
 const WHY: [(&str, &str); 21] = [
@@ -243,6 +259,7 @@ fn entry(
         read_only_paths: Vec::new(),
         custom_build_dir: None,
         images: Images::default(),
+        container: Container::default(),
     };
     let at = table.offset("environment");
     for pair in table.list(lines, "environment") {
@@ -284,13 +301,10 @@ fn executor_of(lines: &mut Lines<'_>, table: &Table<'_>, name: &str) -> Executor
     match name {
         "shell" => return Executor::Shell,
         "sandbox" => {}
-        "docker" | "docker-windows" | "docker+machine" | "docker-autoscaler" => lines.note(
-            at,
-            format!("runners.executor: jobs of {name:?} run in the sandbox of this machine, in their images"),
-        ),
+        "docker" | "container" => return Executor::Container,
         _ => lines.complain(
             at,
-            format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"shell\" and \"docker\""),
+            format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"docker\" and \"shell\""),
         ),
     }
     Executor::Sandbox
@@ -315,19 +329,20 @@ fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut Entry) {
             lines.complain(at, format!("cpus: {text:?} is no number such as \"1.5\""));
         }
     }
-    if table.text_is(lines, "network_mode", "none") {
-        entry.network = false;
-    }
-    let at = table.offset("volumes");
-    for volume in table.list(lines, "volumes") {
-        match volume.split(':').collect::<Vec<_>>().as_slice() {
-            // The sandbox keeps caches by itself.
-            ["/cache"] => {}
-            [from, to, "ro"] if from == to => entry.read_only_paths.push(PathBuf::from(from)),
-            _ => lines.note(
-                at,
-                format!("volumes: {volume:?} is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")"),
-            ),
+    if entry.executor == Executor::Container {
+        container(lines, table, &mut entry.container);
+    } else {
+        entry.network = !table.text_is(lines, "network_mode", "none");
+        let at = table.offset("volumes");
+        for volume in table.list(lines, "volumes") {
+            match volume.split(':').collect::<Vec<_>>().as_slice() {
+                [CACHE] => {}
+                [from, to, "ro"] if from == to => entry.read_only_paths.push(PathBuf::from(from)),
+                _ => lines.note(
+                    at,
+                    format!("volumes: {volume:?} is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")"),
+                ),
+            }
         }
     }
     table.skip_if(lines, "volumes_from", "[]");
@@ -342,6 +357,19 @@ fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut Entry) {
     ] {
         table.skip_if(lines, key, "false");
     }
+}
+
+/// Reads what containers get of the machine.
+fn container(lines: &mut Lines<'_>, table: &mut Table<'_>, container: &mut Container) {
+    let given = |it: &String| !it.is_empty();
+    container.host = table.text(lines, "host").filter(given);
+    container.network = table.text(lines, "network_mode").filter(given);
+    container.privileged = table.flag(lines, "privileged").unwrap_or(false);
+    let services = table.flag(lines, "services_privileged");
+    container.services_privileged = services.unwrap_or(container.privileged);
+    container.volumes = table.list(lines, "volumes");
+    container.volumes.retain(|it| it != CACHE);
+    container.devices = table.list(lines, "devices");
 }
 
 /// Reads which images jobs may use.
@@ -373,8 +401,8 @@ fn images(lines: &mut Lines<'_>, table: &mut Table<'_>) -> Images {
 fn docker_why(key: &str) -> &'static str {
     match key {
         "helper_image" | "helper_image_flavor" => "the runner needs no image of its own",
-        "privileged" => "jobs never run privileged",
-        _ => "the sandbox has no such setting",
+        "privileged" => "jobs in the sandbox never have more rights",
+        _ => "there is no such setting here",
     }
 }
 
@@ -481,6 +509,7 @@ echo [[runners]]
     cpus = "1.5"
     volumes = ["/cache", "/nix/store:/nix/store:ro", "/data:/data"]
     shm_size = 0
+    dns = ["10.0.0.1"]
 "#;
 
     #[test]
@@ -504,14 +533,33 @@ echo [[runners]]
         assert_eq!(second.cpus, Some(1.5));
         assert_eq!(second.images.image.as_deref(), Some("debian:stable"));
         assert_eq!(second.images.pull_policies, [PullPolicy::IfNotPresent]);
-        assert_eq!(second.read_only_paths, [PathBuf::from("/nix/store")]);
+        assert_eq!(second.executor, Executor::Container);
+        assert_eq!(
+            second.container.volumes,
+            ["/nix/store:/nix/store:ro", "/data:/data"]
+        );
         assert_eq!(
             notices,
             [
-                "config.toml:35: runners.executor: jobs of \"docker\" run in the sandbox of this machine, in their images",
                 "config.toml:36: runners.request_concurrency is left out: the next request is sent the moment a job arrives, so one is enough",
-                "config.toml:43: volumes: \"/data:/data\" is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")",
+                "config.toml:45: runners.docker.dns is left out: there is no such setting here",
             ]
+        );
+    }
+
+    #[test]
+    fn the_sandbox_takes_of_volumes_what_it_has() {
+        let text = "[[runners]]\nurl = \"http://x\"\ntoken = \"t\"\nexecutor = \"sandbox\"\n[runners.sandbox]\nnetwork_mode = \"none\"\nvolumes = [\"/cache\", \"/nix/store:/nix/store:ro\", \"/data:/data\"]\n";
+        let Parsed { file, notices } = read(text).expect("it is right");
+        let entry = &file.entries[0];
+        assert!(!entry.network);
+        assert_eq!(entry.read_only_paths, [PathBuf::from("/nix/store")]);
+        let [notice] = &notices[..] else {
+            panic!("one notice: {notices:?}");
+        };
+        assert!(
+            notice.starts_with("config.toml:7: volumes: \"/data:/data\" is left out"),
+            "{notice}"
         );
     }
 
