@@ -16,8 +16,8 @@ ALTER TABLE ci_runner_manager ADD COLUMN features TEXT;
 
 -- What a runner has to be able to do for the job.
 ALTER TABLE ci_job ADD COLUMN features TEXT NOT NULL DEFAULT '[]';
-CREATE INDEX ci_job_waiting ON ci_job (project_id, id) WHERE status = 'pending';
-CREATE INDEX ci_job_of_runner ON ci_job (runner_id, id) WHERE runner_id IS NOT NULL;
+CREATE INDEX ci_job_pending_of ON ci_job (project_id, id) WHERE status = 'pending';
+CREATE INDEX ci_job_runner_all ON ci_job (runner_id, id) WHERE runner_id IS NOT NULL;
 
 -- Tokens by which runners register themselves: one of the instance, and of each group or project that asked for one.
 CREATE TABLE ci_registration_token (
