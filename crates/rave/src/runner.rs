@@ -456,6 +456,7 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     };
     config.builds_dir = base(&entry.builds_dir, "builds");
     config.cache_dir = base(&entry.cache_dir, "cache");
+    config.state_dir = base(&None, "state");
     config.name = entry.name.clone();
     let host = entry
         .container
