@@ -17,8 +17,8 @@ use clap::{Args, Subcommand};
 use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{
-    ContainerPolicy, ExecutorKind, Network, Overlay, Profile, PullPolicy, Runner, RunnerConfig, S3Cache,
-    SandboxPolicy,
+    ContainerPolicy, ExecutorKind, Network, Overlay, Profile, PullPolicy, Runner, RunnerConfig,
+    S3Cache, SandboxPolicy,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -482,7 +482,7 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     config.images.allowed_images = entry.images.allowed_images.clone();
     config.images.allowed_services = entry.images.allowed_services.clone();
     config.binary = std::env::current_exe().context("cannot find this program's own file")?;
-    config.default_memory_bytes = entry.memory_bytes.or_else(three_quarters_of_memory);
+    config.default_memory_bytes = entry.memory_bytes;
     config.cpus = entry.cpus;
     config.concurrency = entry.limit.unwrap_or(file.concurrent).min(file.concurrent);
     config.check_interval = file.check_interval;
