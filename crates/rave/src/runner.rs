@@ -471,7 +471,14 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
         devices: entry.container.devices.clone(),
         ..ContainerPolicy::new(host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned()))
     };
-    let sandbox = sandbox(entry.network, entry.read_only_paths.clone());
+    let sandbox = SandboxPolicy {
+        network: match entry.network {
+            true => Network::Host,
+            false => Network::None,
+        },
+        read_only_paths: entry.read_only_paths.clone(),
+        ..SandboxPolicy::default()
+    };
     config.executor = executor(entry.executor, sandbox, &container);
     config.custom_build_dir = entry.custom_build_dir;
     config.images.default_image = entry.images.image.clone();
