@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![allow(dead_code, reason = "services of the sandbox follow")]
 
 mod budget;
 mod cache;

@@ -56,10 +56,6 @@ impl Ledger {
         self.open = open;
     }
 
-    pub(crate) const fn budget(&self) -> u64 {
-        self.budget_bytes
-    }
-
     /// Returns what is set aside for jobs that run.
     fn reserved(&self) -> u64 {
         self.granted.values().sum()

@@ -99,8 +99,6 @@ pub(crate) struct Document {
 /// Something in the registry, by digest.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Descriptor {
-    #[serde(default, rename = "mediaType")]
-    pub(crate) media_type: String,
     digest: String,
     pub(crate) size: u64,
     platform: Option<WirePlatform>,

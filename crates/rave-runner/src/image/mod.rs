@@ -69,9 +69,6 @@ pub(crate) enum ImageError {
 /// An image that is here and stays as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Image {
-    pub(crate) reference: Reference,
-    /// Of its manifest.
-    pub(crate) digest: String,
     pub(crate) settings: Settings,
     lease: Lease,
 }
@@ -178,11 +175,8 @@ impl Images {
                         record.digest
                     );
                     say(&text);
-                    let (digest, settings) = (record.digest, record.settings);
                     return Ok(Image {
-                        reference,
-                        digest,
-                        settings,
+                        settings: record.settings,
                         lease,
                     });
                 }
