@@ -20,6 +20,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod token;
+mod usage;
 mod variables;
 mod vault;
 mod worker;
@@ -58,5 +59,6 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
             include_str!("migrations/0007_progress.sql"),
         ),
         ("0008_runners", include_str!("migrations/0008_runners.sql")),
+        ("0009_usage", include_str!("migrations/0009_usage.sql")),
     ],
 };

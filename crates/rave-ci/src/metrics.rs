@@ -9,6 +9,10 @@ use prometheus_client::registry::Registry;
 use rave_core::job::Status;
 use rave_core::time::Timestamp;
 
+use crate::usage::Usage;
+
+const MIB: f64 = 1_048_576.0;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusLabel {
     status: &'static str,
@@ -30,6 +34,10 @@ pub(crate) struct CiMetrics {
     durations: Histogram,
     runners_online: Gauge,
     pipelines: Counter,
+    memory_peaks: Histogram,
+    cpu_times: Histogram,
+    transfers: Histogram,
+    memory_stalls: Histogram,
 }
 
 impl Default for CiMetrics {
@@ -41,6 +49,10 @@ impl Default for CiMetrics {
             durations: Histogram::new([0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0]),
             runners_online: Gauge::default(),
             pipelines: Counter::default(),
+            memory_peaks: Histogram::new((0..11).map(|it| f64::from(1 << it) * 32.0 * MIB)),
+            cpu_times: Histogram::new([0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0]),
+            transfers: Histogram::new((0..8).map(|it| f64::from(1 << (2 * it)) * MIB)),
+            memory_stalls: Histogram::new([0.01, 0.1, 1.0, 10.0, 60.0, 600.0]),
         }
     }
 }
@@ -75,6 +87,31 @@ impl CiMetrics {
             "Runners that were heard of lately and are not paused",
             self.runners_online.clone(),
         );
+        let used = [
+            (
+                "rave_ci_job_memory_peak_bytes",
+                "Memory that jobs had at most",
+                &self.memory_peaks,
+            ),
+            (
+                "rave_ci_job_cpu_seconds",
+                "Processor time of jobs",
+                &self.cpu_times,
+            ),
+            (
+                "rave_ci_job_io_bytes",
+                "What jobs read from disks and wrote to them",
+                &self.transfers,
+            ),
+            (
+                "rave_ci_job_memory_stall_seconds",
+                "Time in which something of a job waited for memory",
+                &self.memory_stalls,
+            ),
+        ];
+        for (name, help, histogram) in used {
+            registry.register(name, help, histogram.clone());
+        }
         registry.register(
             "rave_ci_pipelines",
             "Pipelines made",
@@ -107,6 +144,23 @@ impl CiMetrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Counts what a job used, as far as its runner says.
+    pub(crate) fn job_used(&self, usage: &Usage) {
+        let seconds = |it: u64| std::time::Duration::from_millis(it).as_secs_f64();
+        if usage.peak_bytes > 0 {
+            self.memory_peaks.observe(bytes(usage.peak_bytes));
+        }
+        if let Some(cpu) = usage.cpu_ms {
+            self.cpu_times.observe(seconds(cpu));
+        }
+        if let (Some(read), Some(written)) = (usage.read_bytes, usage.written_bytes) {
+            self.transfers.observe(bytes(read.saturating_add(written)));
+        }
+        if let Some(stall) = usage.memory_stall_ms {
+            self.memory_stalls.observe(seconds(stall));
+        }
+    }
+
     pub(crate) fn pipeline_made(&self) {
         self.pipelines.inc();
     }
@@ -124,6 +178,14 @@ impl CiMetrics {
             self.durations.observe(seconds(started_at, now));
         }
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a histogram needs no single bytes"
+)]
+fn bytes(count: u64) -> f64 {
+    count as f64
 }
 
 fn seconds(from: Timestamp, to: Timestamp) -> f64 {

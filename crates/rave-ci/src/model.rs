@@ -12,6 +12,8 @@ use rave_core::pipeline::{Graph, Node, Road};
 use rave_core::time::Timestamp;
 use rave_core::trace::TraceContext;
 
+use crate::usage::Usage;
+
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($(#[$item:meta])* $variant:ident = $label:literal),+ $(,)? })+) => {$(
         $(#[$doc])*
@@ -281,6 +283,8 @@ pub(crate) struct Job {
     pub(crate) erased_at: Option<Timestamp>,
     /// The percentage that `coverage:` found in its log.
     pub(crate) coverage: Option<f64>,
+    /// What it used of its machine, if its runner said so.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl Job {

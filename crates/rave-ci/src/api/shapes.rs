@@ -283,6 +283,7 @@ impl<'a> Shaper<'a> {
             "artifacts_expire_at": archive.and_then(|it| time(it.expire_at)),
             "archived": false,
             "tag_list": job.tags,
+            "resource_usage": job.usage,
         })
     }
 }

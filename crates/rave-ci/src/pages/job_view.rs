@@ -200,6 +200,10 @@ impl JobView {
                 @if let Some(coverage) = job.coverage { dt { "Coverage" } dd { (words::percent(coverage)) } }
                 @if let Some(code) = job.exit_code { dt { "Exit code" } dd { (code) } }
                 @if !job.tags.is_empty() { dt { "Tags" } dd { @for tag in &job.tags { span.tag { (tag) } " " } } }
+                @if let Some(used) = job.usage.as_ref().filter(|it| it.peak_bytes > 0) {
+                    dt { "Memory" } dd { (component::size(used.peak_bytes)) " of " (component::size(used.limit_bytes)) }
+                }
+                @if let Some(cpu) = job.usage.as_ref().and_then(|it| it.cpu_ms) { dt { "CPU time" } dd { (component::duration(i64::try_from(cpu).unwrap_or(i64::MAX))) } }
                 @if job.trace_bytes > 0 { dt { "Log" } dd { (component::size(job.trace_bytes)) } }
                 @if let Some(at) = job.erased_at { dt { "Erased" } dd { (component::time(at)) } }
             }

@@ -14,6 +14,7 @@ use crate::error::CiError;
 use crate::model::{Job, Pipeline};
 use crate::store;
 use crate::store::job::Held;
+use crate::usage::Usage;
 
 /// What a runner says of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +309,22 @@ impl Ci {
         .await?;
         self.logs.ring();
         Ok(rave_core::job::next(held.state, event)?)
+    }
+
+    /// Notes what a job used, as its runner says at its end.
+    pub(crate) async fn note_usage(
+        &self,
+        held: &Held,
+        usage: Usage,
+        success: bool,
+    ) -> Result<(), CiError> {
+        self.metrics.job_used(&usage);
+        let job = held.job;
+        self.db
+            .write("ci_note_usage", move |tx| {
+                Ok(store::usage::note(tx, job, &usage, success)?)
+            })
+            .await
     }
 
     /// Notes a sign of life of a job's runner.

@@ -26,7 +26,8 @@ pub(crate) use insert::{NewJob, insert_all, insert_retry};
 
 const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, bridge, interruptible,
     resource_group_id, tags, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
-    created_at, queued_at, started_at, finished_at, trace_bytes, erased_at, coverage";
+    created_at, queued_at, started_at, finished_at, trace_bytes, erased_at, coverage,
+    resource_usage";
 
 fn of_row(row: &Row) -> Result<Job, Error> {
     Ok(Job {
@@ -57,6 +58,10 @@ fn of_row(row: &Row) -> Result<Job, Error> {
         trace_bytes: count(row, "trace_bytes")?,
         erased_at: row.opt_time("erased_at")?,
         coverage: row.opt_float("coverage")?,
+        usage: match row.opt_text("resource_usage")? {
+            Some(_) => Some(json(row, "resource_usage")?),
+            None => None,
+        },
     })
 }
 

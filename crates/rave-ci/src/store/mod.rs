@@ -21,6 +21,7 @@ pub(crate) mod schedule;
 pub(crate) mod setting;
 pub(crate) mod trace;
 pub(crate) mod trigger;
+pub(crate) mod usage;
 
 use rave_core::id::RunnerId;
 use rave_core::job::{FailureReason, JobState, Status};

@@ -16,6 +16,7 @@ mod resources;
 mod schedules;
 mod settings;
 mod triggers;
+mod usage;
 pub(crate) mod world;
 
 pub(crate) use world::{Answer, Place, World};

@@ -11,6 +11,7 @@ use crate::api::numbers::PathParams;
 use crate::error::CiError;
 use crate::service::act::Word;
 use crate::store::job::Held;
+use crate::usage::Usage;
 
 /// Notes what the runner says.
 pub(crate) async fn update(
@@ -31,6 +32,11 @@ pub(crate) async fn update(
         Access::Closed(held) => return Ok(closed(held.as_ref())),
     };
     compare_log(&held, &params, word);
+    if let (false, Some(said)) = (word == Word::Working, params.value("usage"))
+        && let Some(usage) = Usage::of(said)
+    {
+        ci.note_usage(&held, usage, word == Word::Succeeded).await?;
+    }
     ci.note_work(&held).await?;
     match ci.hear(&held, word).await {
         Ok(state) => Ok(answer(StatusCode::OK, visible(state))),

@@ -46,6 +46,7 @@ pub(super) fn job(position: usize, stage_index: usize, name: &str) -> Job {
         trace_bytes: 0,
         erased_at: None,
         coverage: None,
+        usage: None,
     }
 }
 

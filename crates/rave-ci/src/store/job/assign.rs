@@ -28,6 +28,8 @@ pub(crate) struct Taken {
     pub(crate) job: Job,
     pub(crate) plan: JobPlan,
     pub(crate) variables: Vec<Variable>,
+    /// What it is expected to need of memory, after its past runs.
+    pub(crate) expected_bytes: Option<u64>,
 }
 
 /// Gives a waiting job to a runner, unless it changed since version `seen`.
@@ -62,6 +64,7 @@ pub(crate) fn assign(
     Ok(Some(Taken {
         plan: json(&row, "plan")?,
         variables: given::open(key, job.pipeline, &row, "variables")?,
+        expected_bytes: crate::store::usage::expected(tx, job.project, &job.name)?,
         job,
     }))
 }
