@@ -63,7 +63,7 @@ Examples:
   rave runner --url https://rave.example.org --token glrt-...             without a file
   RAVE_RUNNER_TOKEN=glrt-... rave runner --url https://gitlab.com --executor shell --concurrency 4"
     )]
-    Runner(runner::RunnerArgs),
+    Runner(Box<runner::RunnerArgs>),
     /// Check, explain and run a pipeline on this machine, without a server
     #[command(
         subcommand,
@@ -159,7 +159,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Token(TokenCommand::Create(args)) => token::create(&args),
-        Command::Runner(args) => runner::run(args),
+        Command::Runner(args) => runner::run(*args),
         Command::Config => print(crate::config::DEFAULTS),
         Command::Routes => wiring::routes_json().and_then(|it| print(&it)),
     };

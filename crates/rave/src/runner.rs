@@ -364,10 +364,6 @@ fn open_bucket(bucket: &config::bucket::Bucket) -> anyhow::Result<S3Cache> {
 }
 
 /// Returns the settings of a runner for the pipelines of a working tree: what it runs is its user's own.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "which container engine is the user's own is asked of this process's environment"
-)]
 pub(crate) fn local_settings(
     url: &str,
     token: Secret,

@@ -218,8 +218,9 @@ fn entry(
     let expanded = |text: Option<String>| text.map(|it| expand(&it, environment));
     let url = expanded(table.need_text(lines, "url"))?;
     let token = expanded(table.need_text(lines, "token"))?;
+    let at = table.offset("executor");
     let executor_name = table.need_text(lines, "executor")?;
-    let executor = executor_of(lines, &table, &executor_name);
+    let executor = executor_of(lines, at, &executor_name);
     let count = |table: &mut Table<'_>, lines: &mut Lines<'_>, key: &str| {
         table.count(lines, key).filter(|it| *it > 0)
     };
@@ -296,8 +297,7 @@ fn entry(
 }
 
 /// Which executor carries out what the stock runner's one stands for.
-fn executor_of(lines: &mut Lines<'_>, table: &Table<'_>, name: &str) -> Executor {
-    let at = table.offset("executor");
+fn executor_of(lines: &mut Lines<'_>, at: usize, name: &str) -> Executor {
     match name {
         "shell" => return Executor::Shell,
         "sandbox" => {}
@@ -541,8 +541,8 @@ echo [[runners]]
         assert_eq!(
             notices,
             [
-                "config.toml:36: runners.request_concurrency is left out: the next request is sent the moment a job arrives, so one is enough",
-                "config.toml:45: runners.docker.dns is left out: there is no such setting here",
+                "config.toml:34: runners.request_concurrency is left out: the next request is sent the moment a job arrives, so one is enough",
+                "config.toml:43: runners.docker.dns is left out: there is no such setting here",
             ]
         );
     }
