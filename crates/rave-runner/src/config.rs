@@ -19,6 +19,8 @@ use crate::pool::Pool;
 pub enum ExecutorKind {
     /// In namespaces of their own, seeing the system read-only and their project directory.
     Sandbox(SandboxPolicy),
+    /// In a virtual machine of their own.
+    Vm(VmPolicy),
     /// As plain processes of the runner's user or another one. An explicit opt-in: a job can do what that user can.
     Shell,
     /// In containers of Docker or Podman. The runner's own scripts run in the sandbox.
@@ -31,6 +33,7 @@ impl ExecutorKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => "sandbox",
+            Self::Vm(_) => "vm",
             Self::Shell => "shell",
             Self::Container(..) => "container",
         }
@@ -59,6 +62,8 @@ pub struct SandboxPolicy {
     pub services_timeout: Duration,
     /// Paths of the machine that jobs may read, beside the system's own. Absent ones are left out.
     pub read_only_paths: Vec<PathBuf>,
+    /// Devices of the machine that jobs may use, such as `/dev/kvm`, as far as the device's group may. Absent ones are left out.
+    pub devices: Vec<PathBuf>,
     /// The user and group outside the sandbox that jobs run as when the runner is root. It should own nothing.
     pub outer_id: u32,
     /// Whether a job may make user namespaces of its own (as nix, bubblewrap and podman do).
@@ -80,6 +85,7 @@ impl Default for SandboxPolicy {
             private_addresses: false,
             services_timeout: Duration::from_secs(30),
             read_only_paths: Vec::new(),
+            devices: Vec::new(),
             outer_id: 200_000,
             nested_namespaces: false,
             images: true,
@@ -122,6 +128,65 @@ impl ContainerPolicy {
             volumes: Vec::new(),
             devices: Vec::new(),
         }
+    }
+}
+
+/// What emulates the processor of a virtual machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The processor itself, by the kernel's help.
+    Kvm,
+    /// A translator, which needs nobody's help and is many times slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// Returns the name under which it is shown.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// What the virtual machines of jobs are.
+#[derive(Clone, Debug, Default)]
+pub struct VmPolicy {
+    /// The sandbox in which the emulator runs, as do the scripts of the runner itself. Its network is that of the machines.
+    pub sandbox: SandboxPolicy,
+    /// The kernel. `None`: that which this machine runs, from `/boot`.
+    pub kernel: Option<PathBuf>,
+    /// The directory of the kernel's modules, with `modules.dep`. `None`: that of this machine's kernel.
+    pub modules: Option<PathBuf>,
+    /// The memory of each. `None`: the job's limit.
+    pub memory_bytes: Option<u64>,
+    /// The processors of each. `None`: the job's limit.
+    pub cpus: Option<u32>,
+    /// The disk for what jobs change outside their directories. `None`: memory.
+    pub disk_bytes: Option<u64>,
+    /// `None`: the first that boots a trial machine.
+    pub accelerator: Option<Accelerator>,
+}
+
+impl VmPolicy {
+    /// Returns the kernel, and the directory of its modules.
+    pub(crate) fn kernel(&self) -> Result<(PathBuf, PathBuf), String> {
+        let release = || {
+            let names = nix::sys::utsname::uname();
+            let names = names.map_err(|error| format!("cannot ask the kernel's name: {error}"))?;
+            Ok::<_, String>(names.release().to_string_lossy().into_owned())
+        };
+        let kernel = match &self.kernel {
+            Some(kernel) => kernel.clone(),
+            None => PathBuf::from(format!("/boot/vmlinuz-{}", release()?)),
+        };
+        let modules = match &self.modules {
+            Some(modules) => modules.clone(),
+            None => PathBuf::from(format!("/lib/modules/{}", release()?)),
+        };
+        Ok((kernel, modules))
     }
 }
 

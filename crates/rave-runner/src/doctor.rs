@@ -93,6 +93,7 @@ async fn sandbox(config: &RunnerConfig) -> Finding {
     const SUBJECT: &str = "sandbox";
     let policy = match &config.executor {
         ExecutorKind::Sandbox(policy) | ExecutorKind::Container(_, policy) => policy.clone(),
+        ExecutorKind::Vm(policy) => policy.sandbox.clone(),
         ExecutorKind::Shell => crate::SandboxPolicy::default(),
     };
     let config = RunnerConfig {

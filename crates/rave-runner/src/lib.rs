@@ -29,13 +29,13 @@ pub use budget::size::{MemoryPolicy, Profile};
 pub use client::ClientError;
 pub use client::lifecycle::{Account, Registration};
 pub use config::{
-    ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy, RunnerConfig,
-    S3Cache, SandboxPolicy, Tls,
+    Accelerator, ConfigError, ContainerPolicy, ExecutorKind, ImagePolicy, Network, PullPolicy,
+    RunnerConfig, S3Cache, SandboxPolicy, Tls, VmPolicy,
 };
 pub use doctor::{Finding, Health, examine};
 pub use exec::ExecutorError;
 pub use files::unpack::{ExtractError, extract};
-pub use inner::sandbox_main;
+pub use inner::{guest_main, sandbox_main};
 pub use job::place::remove_tree;
 pub use metrics::Metrics;
 pub use overlay::Overlay;

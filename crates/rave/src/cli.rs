@@ -88,6 +88,11 @@ Examples:
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    #[command(hide = true, name = "__vm")]
+    Machine {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 /// What commands that open a data directory have in common.
@@ -155,6 +160,7 @@ pub(crate) fn run() -> ExitCode {
         // These two are started for every push and job: they need no runtime.
         Command::Hook { name } => return rave_git::hook_main(&name),
         Command::Sandbox { .. } => return rave_runner::sandbox_main(),
+        Command::Machine { .. } => return rave_runner::guest_main(),
         Command::Ci(command) => ci::run(&command),
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),

@@ -18,7 +18,7 @@ use rave_core::secret::Secret;
 use rave_core::time::SystemClock;
 use rave_runner::{
     ContainerPolicy, ExecutorKind, Network, Overlay, Profile, PullPolicy, Runner, RunnerConfig,
-    S3Cache, SandboxPolicy,
+    S3Cache, SandboxPolicy, VmPolicy,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -162,6 +162,18 @@ struct AloneArgs {
     /// A directory that jobs may read besides the system's own; may be given several times
     #[arg(long, value_name = "DIR")]
     read_only_path: Vec<PathBuf>,
+    /// A device that jobs in the sandbox may use, such as `/dev/kvm`; may be given several times
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<PathBuf>,
+    /// The kernel of virtual machines, for the executor `vm` [default: the one that runs here, from /boot]
+    #[arg(long, value_name = "FILE")]
+    vm_kernel: Option<PathBuf>,
+    /// The directory of that kernel's modules [default: those of the one that runs here]
+    #[arg(long, value_name = "DIR")]
+    vm_modules: Option<PathBuf>,
+    /// The disk of a virtual machine, in bytes; 0: what jobs change stays in its memory
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 30)]
+    vm_disk: u64,
     /// Log as `human` or `json`
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -227,9 +239,16 @@ fn run_alone(args: AloneArgs) -> anyhow::Result<ExitCode> {
         network: args.network.into(),
         read_only_paths: args.read_only_path,
         insecure_registries: args.insecure_registry,
+        devices: args.device,
         ..SandboxPolicy::default()
     };
-    let executor = executor(args.executor, sandbox, &container);
+    let vm = VmPolicy {
+        kernel: args.vm_kernel,
+        modules: args.vm_modules,
+        disk_bytes: Some(args.vm_disk).filter(|it| *it > 0),
+        ..VmPolicy::default()
+    };
+    let executor = executor(args.executor, sandbox, &container, vm);
     let mut config = settings(
         // Both are required where there is no command.
         args.url.unwrap_or_default(),
@@ -293,7 +312,12 @@ impl Embedded {
             pids: wanted.job_pids,
         };
         let sandbox = wanted.sandbox.clone();
-        let executor = executor(wanted.executor, sandbox, &wanted.container);
+        let executor = executor(
+            wanted.executor,
+            sandbox,
+            &wanted.container,
+            wanted.vm.clone(),
+        );
         let data = base.dir.run().join("runner");
         let mut settings = settings(
             url.to_owned(),
@@ -383,7 +407,12 @@ pub(crate) fn local_settings(
         read_only_paths,
         ..SandboxPolicy::default()
     };
-    let executor = self::executor(executor, sandbox, &ContainerPolicy::new(host));
+    let executor = self::executor(
+        executor,
+        sandbox,
+        &ContainerPolicy::new(host),
+        VmPolicy::default(),
+    );
     let mut config = settings(
         url.to_owned(),
         token,
@@ -475,7 +504,7 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
         read_only_paths: entry.read_only_paths.clone(),
         ..SandboxPolicy::default()
     };
-    config.executor = executor(entry.executor, sandbox, &container);
+    config.executor = executor(entry.executor, sandbox, &container, VmPolicy::default());
     config.custom_build_dir = entry.custom_build_dir;
     config.images.default_image = entry.images.image.clone();
     if !entry.images.pull_policies.is_empty() {
@@ -538,11 +567,17 @@ fn pull_policy(name: &str) -> Result<PullPolicy, String> {
     PullPolicy::parse(name).ok_or_else(|| "must be always, if-not-present or never".to_owned())
 }
 
-fn executor(wanted: Executor, sandbox: SandboxPolicy, container: &ContainerPolicy) -> ExecutorKind {
+fn executor(
+    wanted: Executor,
+    sandbox: SandboxPolicy,
+    container: &ContainerPolicy,
+    vm: VmPolicy,
+) -> ExecutorKind {
     match wanted {
         Executor::Shell => ExecutorKind::Shell,
         Executor::Sandbox => ExecutorKind::Sandbox(sandbox),
         Executor::Container => ExecutorKind::Container(container.clone(), sandbox),
+        Executor::Vm => ExecutorKind::Vm(VmPolicy { sandbox, ..vm }),
     }
 }
 

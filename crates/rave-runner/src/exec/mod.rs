@@ -10,6 +10,7 @@ mod pod;
 mod sandbox;
 mod services;
 mod shell;
+mod vm;
 pub(crate) mod wanted;
 mod watch;
 
@@ -179,6 +180,15 @@ pub enum ExecutorError {
         /// What to do about it.
         hint: &'static str,
     },
+    /// A trial machine did not start.
+    #[error(
+        "virtual machines do not work here: {reason}; hint: they need QEMU, virtiofsd, and a kernel with its modules, which the \
+         section runner.vm names"
+    )]
+    Machine {
+        /// What failed.
+        reason: String,
+    },
     /// Jobs cannot run as the user that the configuration names.
     #[error("cannot run jobs as the user {user}: {reason}")]
     ShellUser {
@@ -222,6 +232,7 @@ pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorE
     Ok(match &config.executor {
         ExecutorKind::Shell => Arc::new(shell::Shell::new(launcher, config)?),
         ExecutorKind::Sandbox(policy) => sandbox(policy),
+        ExecutorKind::Vm(policy) => Arc::new(vm::Vm::new(launcher.clone(), policy.clone(), config)),
         ExecutorKind::Container(policy, own) => Arc::new(container::Containers::new(
             config,
             policy.clone(),

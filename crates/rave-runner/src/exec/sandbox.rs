@@ -126,7 +126,7 @@ impl Sandbox {
         Ok(())
     }
 
-    fn session(
+    pub(super) fn session(
         &self,
         writable: Vec<(PathBuf, PathBuf)>,
         group: Option<Arc<JobGroup>>,
@@ -146,7 +146,7 @@ impl Sandbox {
     }
 
     /// Makes the job's image available, if it has one.
-    async fn image(&self, setup: &Setup<'_>) -> Result<Option<JobImage>, SetupError> {
+    pub(super) async fn image(&self, setup: &Setup<'_>) -> Result<Option<JobImage>, SetupError> {
         let Some(wanted) = Wanted::image(setup, &self.image_policy)? else {
             return Ok(None);
         };
@@ -175,7 +175,7 @@ impl Sandbox {
 }
 
 /// Removes a directory, if it is there.
-async fn clear(dir: &Path) -> std::io::Result<()> {
+pub(super) async fn clear(dir: &Path) -> std::io::Result<()> {
     let dir = dir.to_owned();
     let removed = tokio::task::spawn_blocking(move || remove_tree(&dir)).await;
     match removed.map_err(std::io::Error::other)? {
@@ -244,7 +244,7 @@ impl Executor for Sandbox {
 }
 
 /// A job's part of it.
-struct SandboxSession {
+pub(super) struct SandboxSession {
     launcher: Arc<Launcher>,
     policy: Arc<SandboxPolicy>,
     owner: Option<u32>,
@@ -261,12 +261,12 @@ struct SandboxSession {
 }
 
 /// The image of a job, and how it is run.
-struct JobImage {
-    image: Image,
+pub(super) struct JobImage {
+    pub(super) image: Image,
     place: Place,
-    user: String,
-    entrypoint: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub(super) user: String,
+    pub(super) entrypoint: Vec<String>,
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl JobImage {
@@ -351,6 +351,7 @@ impl SandboxSession {
             hosts: pod.and(self.hosts.clone()).or(alone),
             resolver: pod.map(|it| it.resolver.clone()),
             read_only: self.policy.read_only_paths.clone(),
+            devices: self.policy.devices.clone(),
             outer_id: self.owner,
             nested_namespaces: self.policy.nested_namespaces,
         };
@@ -406,6 +407,7 @@ impl SandboxSession {
             hosts: self.hosts.clone(),
             resolver: Some(pod.resolver.clone()),
             read_only: Vec::new(),
+            devices: Vec::new(),
             outer_id: self.owner,
             nested_namespaces: false,
         };

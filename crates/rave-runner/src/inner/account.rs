@@ -17,6 +17,18 @@ pub(super) struct Account {
     pub(super) home: String,
 }
 
+impl Account {
+    /// Root, wherever its home may be.
+    pub(super) fn root() -> Self {
+        Self {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/root".to_owned(),
+        }
+    }
+}
+
 /// Looks up `USER`, `USER:GROUP`, or numbers in their place, in the root as it is now. Nothing means root.
 pub(super) fn find(text: &str) -> Result<Account, String> {
     look_up(text, &read("/etc/passwd"), &read("/etc/group"))

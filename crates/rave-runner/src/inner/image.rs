@@ -26,7 +26,7 @@ pub(super) fn build(view: &View, image: &ImageRoot) -> Result<(), String> {
     let parts = Path::new(PARTS);
     make_dir(parts)?;
     mount_processes(&parts.join("proc"))?;
-    devices(&parts.join("dev"))?;
+    devices(&parts.join("dev"), &view.devices)?;
     stack(view, image)?;
     let new = Inside::open(view.outer_id)?;
     for (name, kind) in [("proc", Kind::Directory), ("dev", Kind::Directory)] {

@@ -6,7 +6,9 @@
 
 mod account;
 mod filter;
+mod guest;
 mod image;
+mod machine;
 pub(crate) mod order;
 mod ownership;
 mod pod;
@@ -14,6 +16,8 @@ mod privileges;
 mod supervise;
 mod view;
 
+pub use guest::guest_main;
+pub(crate) use guest::{MODULES, PORT, PROGRAM, TAG, WORD};
 pub(crate) use view::HOME;
 
 use std::fmt::Display;
@@ -29,6 +33,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid, sethostname};
 
+use account::Account;
 use order::{Net, Order, Report, Root};
 
 /// The status of a helper that could not do what it was told. The report says why.
@@ -84,7 +89,19 @@ fn obey(socket: &mut UnixStream) -> Result<ExitCode, String> {
         }
         Order::Supervise(person, script) => {
             person.as_ref().map_or(Ok(()), privileges::become_person)?;
-            supervise::as_subreaper(socket, &script)
+            supervise::as_subreaper(socket, &script, None)
+        }
+        Order::Emulate(view, machine) => {
+            view::build(&view)?;
+            privileges::become_root_of_image(&view, &Account::root())?;
+            filter::install(view.nested_namespaces)?;
+            machine::run(socket, &machine)
+        }
+        Order::Inside { root, user, script } => {
+            nix::unistd::chroot(&root).map_err(failed("cannot enter the job's root"))?;
+            std::env::set_current_dir("/").map_err(failed("cannot enter the job's root"))?;
+            let account = account::find(&user)?;
+            supervise::as_subreaper(socket, &script, Some(&account))
         }
         Order::Hold(pod) => pod::hold(socket, &pod),
     }

@@ -33,6 +33,14 @@ pub(crate) enum Order {
     Supervise(Option<Person>, Script),
     /// Make the networks of a job and its services, and hold them.
     Hold(Pod),
+    /// Build the view of a sandbox, become the root of its users, and run a virtual machine.
+    Emulate(Box<View>, Machine),
+    /// In a virtual machine: run a script in the job's root, as one of its users.
+    Inside {
+        root: PathBuf,
+        user: String,
+        script: Script,
+    },
 }
 
 /// The networks of a job and its services.
@@ -155,6 +163,8 @@ pub(crate) struct View {
     pub(crate) resolver: Option<String>,
     /// More paths to read, the same inside and outside.
     pub(crate) read_only: Vec<PathBuf>,
+    /// More devices. Absent ones are left out.
+    pub(crate) devices: Vec<PathBuf>,
     /// The user and group to run as outside, when the runner is root; the first of an image's.
     pub(crate) outer_id: Option<u32>,
     /// Whether the job may make user namespaces.
@@ -181,6 +191,60 @@ pub(crate) struct ImageRoot {
     pub(crate) user: String,
 }
 
+/// The programs of a virtual machine, each with its arguments.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// Run one after the other before it starts.
+    pub(crate) before: Vec<Vec<String>>,
+    /// Shares files with it, over a socket of its own.
+    pub(crate) files: Vec<String>,
+    pub(crate) files_socket: PathBuf,
+    pub(crate) emulator: Vec<String>,
+}
+
+/// What a virtual machine is told before its first script. Paths are those of the files that are shared with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Guest {
+    /// The layers of the job's image, from the lowest; none: the job sees the system.
+    pub(crate) layers: Vec<PathBuf>,
+    /// Directories that the job sees as they are outside.
+    pub(crate) shown: Vec<PathBuf>,
+    /// Whether there is a disk for what the job changes elsewhere.
+    pub(crate) disk: bool,
+    pub(crate) network: bool,
+    pub(crate) hosts: String,
+    pub(crate) host_name: String,
+}
+
+/// How a script in a virtual machine ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) report: Report,
+    /// How often the machine's kernel killed for want of memory.
+    pub(crate) oom_kills: u64,
+}
+
+/// The messages between the runner and a virtual machine: a byte that says what it is, and for most of them their length
+/// and content.
+pub(crate) mod frame {
+    use std::io;
+
+    /// To the machine: a [`super::Guest`], first of all; a [`super::Script`] with its user; [`super::TERMINATE`] and
+    /// [`super::KILL`] have no content.
+    pub(crate) const GUEST: u8 = b'G';
+    pub(crate) const SCRIPT: u8 = b'S';
+    /// From the machine: it is ready, or why it is not; what the script prints; an [`super::Ended`].
+    pub(crate) const READY: u8 = b'R';
+    pub(crate) const FAILED: u8 = b'F';
+    pub(crate) const OUTPUT: u8 = b'O';
+    pub(crate) const ENDED: u8 = b'E';
+
+    /// Returns a message.
+    pub(crate) fn encode(tag: u8, body: &[u8]) -> io::Result<Vec<u8>> {
+        Ok([&[tag][..], &super::encode_bytes(body)?].concat())
+    }
+}
+
 /// How a script ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
@@ -194,12 +258,15 @@ pub(crate) enum Report {
 
 /// Sends one message.
 pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let body = serde_json::to_vec(message)?;
+    encode_bytes(&serde_json::to_vec(message)?)
+}
+
+fn encode_bytes(body: &[u8]) -> io::Result<Vec<u8>> {
     let len = u32::try_from(body.len()).ok().filter(|it| *it <= LONGEST);
     let len = len.ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, "the job's script is too long")
     })?;
-    Ok([&len.to_le_bytes()[..], &body].concat())
+    Ok([&len.to_le_bytes()[..], body].concat())
 }
 
 /// Sends one message.
@@ -209,6 +276,11 @@ pub(super) fn send(to: &mut impl Write, message: &impl Serialize) -> io::Result<
 
 /// Receives one message, and not a byte more, because the rest may be for another process.
 pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    Ok(serde_json::from_slice(&receive_bytes(from)?)?)
+}
+
+/// Receives the content of one message.
+pub(super) fn receive_bytes(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut len = [0; 4];
     from.read_exact(&mut len)?;
     let len = u32::from_le_bytes(len);
@@ -220,5 +292,5 @@ pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T
     }
     let mut body = vec![0; len as usize];
     from.read_exact(&mut body)?;
-    Ok(serde_json::from_slice(&body)?)
+    Ok(body)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -37,7 +38,7 @@ pub(super) fn become_user(view: &View) -> Result<(), String> {
     if let Some(id) = view.outer_id {
         let what = "cannot become the job's user";
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-        setgroups(&[]).map_err(failed(what))?;
+        setgroups(&groups_of(view)).map_err(failed(what))?;
         setresgid(gid, gid, gid).map_err(failed(what))?;
         setresuid(uid, uid, uid).map_err(failed(what))?;
         // Changing users made this process undumpable, and with that the files in /proc that the next step writes.
@@ -69,12 +70,12 @@ pub(super) fn become_root_of_image(view: &View, account: &Account) -> Result<(),
     match view.outer_id {
         Some(base) => {
             let ids = format!("0 {base} {}", crate::image::IDS);
-            unshare_mapped(&ids)?;
             let what = "cannot become the image's root";
+            setgroups(&groups_of(view)).map_err(failed(what))?;
+            unshare_mapped(&ids)?;
             let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
             setresgid(gid, gid, gid).map_err(failed(what))?;
             setresuid(uid, uid, uid).map_err(failed(what))?;
-            setgroups(&[]).map_err(failed(what))?;
         }
         None => {
             unshare(CloneFlags::CLONE_NEWUSER)
@@ -95,6 +96,16 @@ pub(super) fn become_root_of_image(view: &View, account: &Account) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Returns the groups that may use the devices that the job was given. They have no name inside, and count nevertheless.
+fn groups_of(view: &View) -> Vec<Gid> {
+    let groups = view.devices.iter().filter_map(|it| {
+        let meta = fs::metadata(it).ok()?;
+        // What root's own group may use is not given away along with a device.
+        Some(Gid::from_raw(meta.gid())).filter(|it| it.as_raw() != 0)
+    });
+    groups.collect()
 }
 
 /// Keeps the job from this process, and from more of the kernel than it needs.

@@ -43,6 +43,11 @@ pub(super) fn as_init(
     account: Option<&Account>,
 ) -> Result<ExitCode, String> {
     let shell = start(script, account)?;
+    attend(socket, shell)
+}
+
+/// Waits for a child, as process 1, and passes on what the runner wants.
+pub(super) fn attend(socket: &mut UnixStream, child: Pid) -> Result<ExitCode, String> {
     listen(socket, |signal| {
         if signal == Signal::SIGKILL {
             leave();
@@ -50,15 +55,19 @@ pub(super) fn as_init(
         // To all but this process. It fails only when there is none.
         let _ = kill(Pid::from_raw(-1), signal);
     })?;
-    Ok(report(socket, &await_shell(shell)?))
+    Ok(report(socket, &await_shell(child)?))
 }
 
 /// Runs the script in a session of its own, as the one to whom all its orphans return.
-pub(super) fn as_subreaper(socket: &mut UnixStream, script: &Script) -> Result<ExitCode, String> {
+pub(super) fn as_subreaper(
+    socket: &mut UnixStream,
+    script: &Script,
+    account: Option<&Account>,
+) -> Result<ExitCode, String> {
     // Fails only for a process that leads a group, which is as good.
     let _ = setsid();
     prctl::set_child_subreaper(true).map_err(failed("cannot adopt orphans"))?;
-    let shell = start(script, None)?;
+    let shell = start(script, account)?;
     listen(socket, |signal| {
         for process in descendants() {
             let _ = kill(process, signal);

@@ -113,7 +113,7 @@ fn system(view: &View) -> Result<(), String> {
     }
     let owner = view.outer_id.unwrap_or(0);
     etc(view)?;
-    devices(Path::new("/new/dev"))?;
+    devices(Path::new("/new/dev"), &view.devices)?;
     mount_processes(Path::new("/new/proc"))?;
     for path in ["/tmp", "/var/tmp", "/run/lock"] {
         tmpfs(&inside(Path::new(path)), "mode=1777")?;
@@ -275,13 +275,16 @@ fn replace(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// Makes the devices that every program expects.
-pub(super) fn devices(dev: &Path) -> Result<(), String> {
+pub(super) fn devices(dev: &Path, more: &[PathBuf]) -> Result<(), String> {
     tmpfs(dev, "mode=755")?;
-    for device in DEVICES {
+    let known = DEVICES.into_iter().map(Path::new);
+    let more = more.iter().filter_map(|it| it.strip_prefix("/dev").ok());
+    for device in known.chain(more) {
         let from = outside(&Path::new("/dev").join(device));
-        if from.exists() {
-            make_file(&dev.join(device), b"")?;
-            bind(&from, &dev.join(device))?;
+        let to = rebase(dev, device);
+        if from.exists() && !to.exists() {
+            make_file(&to, b"")?;
+            bind(&from, &to)?;
         }
     }
     let terminals = &dev.join("pts");

@@ -177,6 +177,11 @@ impl Place {
         self.base.with_file_name(IMAGE)
     }
 
+    /// Returns where a job's virtual machine is kept: in the slot, beside its projects.
+    pub(crate) fn machine_dir(&self, name: &str) -> PathBuf {
+        self.base.with_file_name(name)
+    }
+
     /// Makes the job's owner the owner of everything in its directories. An image has more users than one.
     pub(crate) fn take_back(&self) -> io::Result<()> {
         let Some(owner) = self.owner else {

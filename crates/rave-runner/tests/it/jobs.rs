@@ -80,7 +80,7 @@ pub(crate) fn with_source(mut job: Value, bare: &Path, commit: &str) -> Value {
     job
 }
 
-fn unzip(bytes: &[u8]) -> BTreeMap<String, String> {
+pub(crate) fn unzip(bytes: &[u8]) -> BTreeMap<String, String> {
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).expect("a zip");
     let mut files = BTreeMap::new();
     for index in 0..archive.len() {

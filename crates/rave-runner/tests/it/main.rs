@@ -10,6 +10,8 @@ mod hostile;
 mod images;
 mod independent;
 mod jobs;
+#[cfg(target_arch = "x86_64")]
+mod machine;
 mod memory;
 mod registry;
 mod sandbox;

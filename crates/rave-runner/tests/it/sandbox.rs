@@ -314,3 +314,28 @@ fn scopes_sockets() -> bool {
     let version = unsafe { nix::libc::syscall(444, std::ptr::null::<u8>(), 0, 1) };
     version >= 6
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_are_given_by_policy() {
+    // Every machine has the first; what is written to neither does anything here.
+    let script = [
+        "for it in kmsg absent; do test -c /dev/$it && echo \"has $it\" || echo \"lacks $it\"; done",
+    ];
+    let without = Bench::start(|_| {}).await;
+    let done = without.run(job(1, &script)).await;
+    assert!(done.log().contains("\nlacks kmsg\n"), "{}", done.log());
+    without.stop().await;
+    let with = Bench::start(|config| {
+        sandbox(config, |policy| {
+            policy.devices = vec!["/dev/kmsg".into(), "/dev/absent".into()];
+        });
+    })
+    .await;
+    let done = with.run(job(1, &script)).await;
+    assert!(
+        done.log().contains("\nhas kmsg\nlacks absent\n"),
+        "{}",
+        done.log()
+    );
+    with.stop().await;
+}

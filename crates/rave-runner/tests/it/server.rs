@@ -171,7 +171,17 @@ impl TestServer {
 
     /// Waits until a job's record satisfies `check`, and returns it.
     pub(crate) async fn wait(&self, id: i64, check: impl Fn(&JobRecord) -> bool) -> JobRecord {
-        let deadline = tokio::time::sleep(Duration::from_secs(60));
+        self.wait_for(id, Duration::from_secs(60), check).await
+    }
+
+    /// The same with a deadline of its own.
+    pub(crate) async fn wait_for(
+        &self,
+        id: i64,
+        patience: Duration,
+        check: impl Fn(&JobRecord) -> bool,
+    ) -> JobRecord {
+        let deadline = tokio::time::sleep(patience);
         tokio::pin!(deadline);
         loop {
             let changed = self.shared.changed.notified();

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use rave_runner::{
-    ContainerPolicy, ImagePolicy, MemoryPolicy, Network, Profile, PullPolicy, SandboxPolicy,
+    Accelerator, ContainerPolicy, ImagePolicy, MemoryPolicy, Network, Profile, PullPolicy,
+    SandboxPolicy, VmPolicy,
 };
 
 use super::bucket::Bucket;
@@ -27,6 +28,8 @@ pub(crate) struct Runner {
     pub(crate) images: ImagePolicy,
     pub(crate) container: ContainerPolicy,
     pub(crate) cache: Option<Bucket>,
+    /// Without the sandbox around the machines.
+    pub(crate) vm: VmPolicy,
 }
 
 /// How jobs are kept from the host.
@@ -34,6 +37,7 @@ pub(crate) struct Runner {
 pub(crate) enum Executor {
     Sandbox,
     Container,
+    Vm,
     Shell,
 }
 
@@ -47,6 +51,7 @@ impl Runner {
         let executors = [
             ("sandbox", Executor::Sandbox),
             ("container", Executor::Container),
+            ("vm", Executor::Vm),
             ("shell", Executor::Shell),
         ];
         Self {
@@ -83,6 +88,7 @@ impl Runner {
             images: images(reader),
             container: container(reader),
             cache: Bucket::read(reader),
+            vm: vm(reader),
         }
     }
 }
@@ -95,6 +101,7 @@ fn sandbox(reader: &mut Reader) -> SandboxPolicy {
         ("own", Network::Own),
     ];
     let paths = reader.list(SECTION, "read_only_paths").into_iter();
+    let devices = reader.list(SECTION, "devices").into_iter();
     SandboxPolicy {
         network: reader
             .choice(SECTION, "network", &networks)
@@ -103,6 +110,7 @@ fn sandbox(reader: &mut Reader) -> SandboxPolicy {
             .flag(SECTION, "private_addresses")
             .unwrap_or_default(),
         read_only_paths: paths.map(PathBuf::from).collect(),
+        devices: devices.map(PathBuf::from).collect(),
         insecure_registries: reader.list("runner.images", "insecure_registries"),
         image_store_limit_bytes: reader.count("runner.images", "store_bytes", 1 << 20),
         ..SandboxPolicy::default()
@@ -148,6 +156,28 @@ fn container(reader: &mut Reader) -> ContainerPolicy {
         volumes: reader.list(SECTION, "volumes"),
         devices: reader.list(SECTION, "devices"),
         ..ContainerPolicy::new(host)
+    }
+}
+
+fn vm(reader: &mut Reader) -> VmPolicy {
+    const SECTION: &str = "runner.vm";
+    let some = |it: u64| (it > 0).then_some(it);
+    let accelerators = [
+        ("auto", None),
+        ("kvm", Some(Accelerator::Kvm)),
+        ("tcg", Some(Accelerator::Tcg)),
+    ];
+    let accelerator = reader.choice(SECTION, "accelerator", &accelerators);
+    let path = |it| text(it).map(PathBuf::from);
+    VmPolicy {
+        kernel: path(reader.text(SECTION, "kernel")),
+        modules: path(reader.text(SECTION, "modules")),
+        memory_bytes: some(reader.count(SECTION, "memory_bytes", 0)),
+        cpus: some(reader.count(SECTION, "cpus", 0))
+            .map(|it| u32::try_from(it).unwrap_or(u32::MAX)),
+        disk_bytes: some(reader.count(SECTION, "disk_bytes", 0)),
+        accelerator: accelerator.flatten(),
+        ..VmPolicy::default()
     }
 }
 

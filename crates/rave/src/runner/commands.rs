@@ -234,6 +234,7 @@ pub(crate) fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
         executor: match args.executor {
             Executor::Sandbox => "sandbox",
             Executor::Container => "docker",
+            Executor::Vm => "vm",
             Executor::Shell => "shell",
         },
     };

@@ -302,6 +302,7 @@ fn executor_of(lines: &mut Lines<'_>, at: usize, name: &str) -> Executor {
         "shell" => return Executor::Shell,
         "sandbox" => {}
         "docker" | "container" => return Executor::Container,
+        "vm" => return Executor::Vm,
         _ => lines.complain(
             at,
             format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"docker\" and \"shell\""),
