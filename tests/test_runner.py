@@ -10,7 +10,7 @@ import pytest
 from harness import secrets
 from harness.gate import Gates
 from harness.runner import RemoteRunner
-from harness.server import Server
+from harness.server import BINARY, Server, environment, run
 from harness.wait import wait_for
 from harness.world import World, unique
 from harness.processes import processes
@@ -162,3 +162,17 @@ def test_a_runner_that_is_deleted_gets_no_more_jobs(lonely: World) -> None:
         with RemoteRunner(lonely.directory("runner"), lonely.server.url, again):
             second.end("success")
     assert second.job("work").runner["id"] != made["id"]
+
+
+def test_the_doctor_tells_what_serves(scratch: Path) -> None:
+    env = environment(scratch / unique("home"))
+    command = [BINARY, "runner", "doctor", "--data", scratch / unique("doctor"), "--container-host", "unix:///no/such.sock"]
+    told = run([*command, "--json"], env, scratch)
+    assert told.returncode == 0, told.stdout
+    findings = {it["subject"]: it for it in json.loads(told.stdout)["findings"]}
+    assert findings["sandbox"]["health"] == "works" and findings["git"]["health"] == "works"
+    assert findings["limits"]["health"] == "works" and "remedy" in findings["container"]
+    shown = run(command, env, scratch).stdout
+    assert "/no/such.sock" in shown and "remedy: " in shown
+    refused = run([*command, "--executor", "container"], env, scratch)
+    assert refused.returncode == 1 and "Jobs cannot run with the executor container" in refused.stdout

@@ -1,6 +1,7 @@
 //! The runner: embedded in the server, or alone by `rave runner`, from the command line or a configuration file.
 
 mod commands;
+mod doctor;
 mod edit;
 mod file;
 mod metrics_page;
@@ -93,6 +94,16 @@ Examples:
   rave runner unregister --all-runners"
     )]
     Unregister(commands::UnregisterArgs),
+    /// Say what of this machine serves to run jobs, and what to do about the rest
+    #[command(
+        after_help = "Tries each executor and changes nothing. Exits with 1 if the one asked for does not work.
+
+Examples:
+  rave runner doctor
+  rave runner doctor --executor container --container-host unix:///run/podman/podman.sock
+  rave runner doctor --json"
+    )]
+    Doctor(doctor::DoctorArgs),
 }
 
 /// One runner, by its address and token.
@@ -208,6 +219,7 @@ pub(crate) fn run(args: RunnerArgs) -> anyhow::Result<ExitCode> {
         Some(RunnerCommand::Verify(args)) => commands::verify(&args),
         Some(RunnerCommand::List(args)) => commands::list(&args),
         Some(RunnerCommand::Unregister(args)) => commands::unregister(&args),
+        Some(RunnerCommand::Doctor(args)) => doctor::run(&args),
         None => run_alone(args.alone),
     }
 }

@@ -28,6 +28,12 @@ impl Style {
         }
     }
 
+    /// No colours.
+    #[cfg(test)]
+    pub(crate) const fn plain() -> Self {
+        Self { colour: false }
+    }
+
     /// Whether colours are shown.
     pub(crate) fn is_coloured(self) -> bool {
         self.colour
