@@ -79,6 +79,12 @@ fn is_usable(executor: Executor, findings: &[Finding]) -> bool {
     let has = match executor {
         Executor::Sandbox => works("sandbox"),
         Executor::Container => works("sandbox") && works("container"),
+        Executor::Vm => {
+            works("sandbox")
+                && findings
+                    .iter()
+                    .any(|it| it.subject.starts_with("qemu") && it.health == Health::Works)
+        }
         Executor::Shell => true,
     };
     has && works("git")
