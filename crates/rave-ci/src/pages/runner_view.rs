@@ -90,7 +90,7 @@ fn runner(place: &Place, row: &RunnerRow, now: Timestamp) -> Markup {
             span.tag { (kind(it.kind)) @if let Some(owner) = &row.owner { " " (owner) } }
             (marks(&row.details))
             span.spring {}
-            @if row.managed {
+            @if row.managed { div.together {
                 form method="post" action={ (address) @if it.paused { "/resume" } @else { "/pause" } } {
                     button.small type="submit" aria-label={ @if it.paused { "Resume" } @else { "Pause" } " runner #" (it.id) } { @if it.paused { "Resume" } @else { "Pause" } }
                 }
@@ -98,7 +98,7 @@ fn runner(place: &Place, row: &RunnerRow, now: Timestamp) -> Markup {
                 form method="post" action={ (address) "/delete" } data-confirm={ "Delete runner #" (it.id) "? Machines that use its token get no more jobs." } {
                     button.small.danger type="submit" aria-label={ "Delete runner #" (it.id) } { "Delete" }
                 }
-            }
+            } }
             span.sub {
                 (activity(row.details.active))
                 @for (at, (address, name)) in row.jobs.iter().enumerate() { @if at > 0 { ", " } @else { ": " } a href=(address) { (name) } }
