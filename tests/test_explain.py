@@ -36,7 +36,7 @@ def test_a_pipeline_says_why_it_has_its_jobs(world: World) -> None:
     assert f"/-/pipelines/{number}/explain" in page(f"pipelines/{number}")
     assert f"/-/pipelines/{number}/explain?job=test" in page(f"jobs/{run.job('test').id}")
     overview = page(f"pipelines/{number}/explain")
-    for text in ("rule 1 holds", "rule 3 holds", "`only:refs` does not allow it", "explain?job=late"):
+    for text in ("rule 1 holds", "rule 3 holds", "<code>only:refs</code> does not allow it", "explain?job=late"):
         assert text in overview, text
     job = page(f"pipelines/{number}/explain?job=test")
     for text in ("In the pipeline", "$CI_PIPELINE_SOURCE", "no file matches", "&lt;b&gt;3&lt;/b&gt;", ".gitlab-ci.yml:6"):

@@ -108,10 +108,16 @@ impl Features {
     /// Returns what this runner supports with an executor.
     pub(crate) const fn of_this_runner(executor: &ExecutorKind) -> Self {
         let shared = matches!(executor, ExecutorKind::Shell);
+        let (images, services) = match executor {
+            ExecutorKind::Sandbox(policy) => (policy.images, policy.images),
+            ExecutorKind::Container(..) => (true, true),
+            ExecutorKind::Vm(_) => (true, false),
+            ExecutorKind::Shell => (false, false),
+        };
         Self {
             variables: true,
-            image: !shared,
-            services: !shared,
+            image: images,
+            services,
             artifacts: true,
             cache: true,
             fallback_cache_keys: true,
@@ -132,10 +138,10 @@ impl Features {
             vault_secrets: true,
             cancelable: true,
             return_exit_code: true,
-            service_variables: !shared,
-            service_multiple_aliases: !shared,
-            image_executor_opts: !shared,
-            service_executor_opts: !shared,
+            service_variables: services,
+            service_multiple_aliases: services,
+            image_executor_opts: images,
+            service_executor_opts: services,
             cancel_gracefully: true,
             native_steps_integration: false,
             two_phase_job_commit: true,
