@@ -185,12 +185,13 @@ def test_clones_of_every_kind(tree: Make, scratch: Path) -> None:
 
 
 def test_both_executors(tree: Make) -> None:
-    work = tree("a: {image: 'alpine:3', services: ['redis:7'], script: [pwd, echo $CI_DISPOSABLE_ENVIRONMENT-$CI_SHARED_ENVIRONMENT]}\n")
+    script = "script: [pwd, echo $CI_DISPOSABLE_ENVIRONMENT-$CI_SHARED_ENVIRONMENT]"
+    work = tree(f"a: {{{script}}}\nb: {{image: 'alpine:3', services: ['redis:7'], {script}}}\n")
     sandbox = work.ci("run", "a", "--executor", "sandbox").must(0)
     assert "/builds/local/work\n" in sandbox.out and "true-\n" in sandbox.out
-    assert sandbox.err.count("alpine:3") == 1 and sandbox.err.count("redis:7") == 1
-    shell = work.ci("run", "a", "--executor", "shell").must(0)
+    shell = work.ci("run", "b", "--executor", "shell").must(0)
     assert "-true\n" in shell.out and "/run-" in shell.out
+    assert shell.err.count("alpine:3") == 1 and shell.err.count("redis:7") == 1
 
 
 def test_jobs_run_at_once_and_one_after_the_other(tree: Make) -> None:

@@ -10,7 +10,7 @@ import pytest
 from harness import secrets
 from harness.gate import Gates
 from harness.runner import RemoteRunner
-from harness.server import BINARY, Server, environment, run
+from harness.server import Server, environment, run
 from harness.wait import wait_for
 from harness.world import World, unique
 from harness.processes import processes
@@ -166,7 +166,7 @@ def test_a_runner_that_is_deleted_gets_no_more_jobs(lonely: World) -> None:
 
 def test_the_doctor_tells_what_serves(scratch: Path) -> None:
     env = environment(scratch / unique("home"))
-    command = [BINARY, "runner", "doctor", "--data", scratch / unique("doctor"), "--container-host", "unix:///no/such.sock"]
+    command = ["runner", "doctor", "--data", scratch / unique("doctor"), "--container-host", "unix:///no/such.sock"]
     told = run([*command, "--json"], env, scratch)
     assert told.returncode == 0, told.stdout
     findings = {it["subject"]: it for it in json.loads(told.stdout)["findings"]}

@@ -61,11 +61,16 @@ class TlsFront:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert self.server, "the front has a server behind it"
         host, port = self.server.listen.split(":")
+        ends = [writer]
         try:
             inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
+            ends.append(inner_writer)
             await asyncio.gather(self._pump(reader, inner_writer), self._pump(inner_reader, writer))
         except OSError:
-            writer.close()
+            pass  # One of the two is gone, which the other is told by the end of the connection.
+        finally:
+            for end in ends:
+                end.transport.abort()
 
     @staticmethod
     async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,5 +82,18 @@ class TlsFront:
             writer.close()
 
     def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
+
+    async def _finish(self) -> None:
+        """Leaves nothing open: what is collected later would be some other test's warning."""
+        self._listening.close()
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        # Aborted connections close in the next rounds of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)

@@ -113,7 +113,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some(prepared) = prepare(args, None, &mut session, &snapshot)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    prepared.say_unused();
+    prepared.say_unused(args.how.executor);
     let ended = wiring::runtime()?.block_on(async {
         let mut stop = Stop::by_signal()?;
         let opened = open(args, &session, &place, &directory);

@@ -12,6 +12,7 @@ use super::snapshot::Snapshot;
 use super::{RunArgs, show};
 use crate::ci::Session;
 use crate::ci::tree::Changes;
+use crate::config::Executor;
 use crate::failure::{Usage, hinted};
 use crate::terminal::say;
 
@@ -239,8 +240,11 @@ fn not_selected(error: &NotSelected, plan: &Plan, text: &str) -> anyhow::Error {
 }
 
 impl Prepared {
-    /// Says once what jobs ask for and do not get.
-    pub(super) fn say_unused(&self) {
+    /// Says once what jobs ask for and do not get from an executor without images.
+    pub(super) fn say_unused(&self, executor: Option<Executor>) {
+        if executor != Some(Executor::Shell) {
+            return;
+        }
         let plan = &self.run.plan;
         let images: BTreeSet<&str> = plan
             .jobs

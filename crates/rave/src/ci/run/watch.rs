@@ -121,7 +121,7 @@ async fn once(
         return Ok(None);
     };
     if again.is_none() {
-        prepared.say_unused();
+        prepared.say_unused(args.how.executor);
     }
     let performed = stage
         .perform(snapshot, prepared, stop, started, outdated)
