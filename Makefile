@@ -63,6 +63,7 @@ lint: ## Check format, clippy, documentation, layers and, where installed, depen
 	cargo clippy --profile $(PROFILE) --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --profile $(PROFILE) --workspace --no-deps --document-private-items --quiet
 	cargo xtask layers
+	@cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null || { echo "fuzz/Cargo.lock is behind: cargo metadata --manifest-path fuzz/Cargo.toml mends it"; exit 1; }
 	@if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; \
 	else echo "cargo-deny is not installed (cargo install cargo-deny): dependencies are not checked"; fi
 
