@@ -212,7 +212,10 @@ fn kvm() -> Finding {
         .write(true)
         .open("/dev/kvm")
     {
-        Ok(_) => Finding::works(SUBJECT, "/dev/kvm can be opened"),
+        Ok(_) => Finding::works(
+            SUBJECT,
+            "/dev/kvm can be opened; whether it starts machines is tried when the executor vm starts",
+        ),
         Err(error) => Finding::new(
             SUBJECT,
             Health::Limited,

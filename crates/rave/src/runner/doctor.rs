@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum as _};
 use rave_core::secret::Secret;
 use rave_runner::{ContainerPolicy, ExecutorKind, Finding, Health, SandboxPolicy};
@@ -41,6 +42,9 @@ pub(super) struct DoctorArgs {
 
 /// Examines the machine. The exit status is 1 when the executor asked for does not work.
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    // The trial looks at it from another root.
+    let data = std::path::absolute(&args.data)
+        .with_context(|| format!("cannot find {}", args.data.display()))?;
     let container = ContainerPolicy::new(&args.container_host);
     let none = Limits {
         memory: None,
@@ -50,17 +54,17 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let config = settings(
         "http://127.0.0.1".to_owned(),
         Secret::new(""),
-        args.data.clone(),
+        data.clone(),
         "doctor".to_owned(),
         ExecutorKind::Container(container, SandboxPolicy::default()),
         &none,
     )?;
     super::install_tls();
-    let existed = args.data.exists();
+    let existed = data.exists();
     let findings = wiring::runtime()?.block_on(rave_runner::examine(&config));
     if !existed {
         // The trials made it. It is empty but for theirs, and a leftover harms nobody.
-        let _ = rave_runner::remove_tree(&args.data);
+        let _ = rave_runner::remove_tree(&data);
     }
     let usable = is_usable(args.executor, &findings);
     print(&match args.json {
