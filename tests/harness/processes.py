@@ -1,4 +1,4 @@
-"""The processes of this machine, to see what a job left behind."""
+"""The processes of this machine, to see what a job left behind and what a program needs."""
 
 import os
 
@@ -15,3 +15,17 @@ def processes(marker: str) -> list[str]:
         if text.startswith(marker):
             found.append(text)
     return found
+
+
+class Peak:
+    """The most memory that a process has had since this was made."""
+
+    def __init__(self, pid: int):
+        self._pid = pid
+        with open(f"/proc/{pid}/clear_refs", "w") as file:
+            file.write("5")
+
+    def mebibytes(self) -> int:
+        with open(f"/proc/{self._pid}/status") as file:
+            (line,) = (it for it in file if it.startswith("VmHWM:"))
+        return int(line.split()[1]) // 1024

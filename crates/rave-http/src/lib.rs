@@ -14,6 +14,7 @@ pub mod multipart;
 pub mod page;
 pub mod pagination;
 pub mod params;
+pub mod range;
 pub mod request_log;
 pub mod routes;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Artifacts for clients: archives, single files out of them, by job or by ref.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use rave_core::id::JobId;
 use rave_core::permission::{Access, ManageProject, ReadPipelines, RunPipelines};
@@ -16,14 +16,10 @@ async fn archive(
     ci: &Ci,
     access: &Access<ReadPipelines>,
     job: JobId,
+    headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let artifact = ci.find_artifact(access, job, "archive").await?;
-    let reader = ci.open_artifact(&artifact).await?;
-    Ok(streams::attachment(
-        reader,
-        &artifact.filename,
-        "application/zip",
-    ))
+    streams::archive(ci, &artifact, headers).await
 }
 
 async fn file_of(
@@ -42,8 +38,9 @@ pub(crate) async fn download(
     ci: State,
     Authorized(access): Authorized<ReadPipelines>,
     path: PathParams,
+    headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    archive(&ci, &access, path.job()?).await
+    archive(&ci, &access, path.job()?, &headers).await
 }
 
 /// `GET /projects/:id/jobs/:job_id/artifacts/*path`.
@@ -60,12 +57,13 @@ pub(crate) async fn download_of_ref(
     ci: State,
     Authorized(access): Authorized<ReadPipelines>,
     path: PathParams,
+    headers: HeaderMap,
     mut params: Params,
 ) -> Result<Response, HttpError> {
     let name = params.need_text("job");
     params.check()?;
     let job = ci.find_job_of_ref(&access, path.text("ref"), &name).await?;
-    archive(&ci, &access, job.id).await
+    archive(&ci, &access, job.id, &headers).await
 }
 
 /// `GET /projects/:id/jobs/artifacts/:ref/raw/*path?job=`.

@@ -119,7 +119,7 @@ pub(super) async fn download(
         .text("file_type")
         .unwrap_or_else(|| "archive".to_owned());
     let artifact: Artifact = ci.find_artifact(&access, job_id(&job)?, &file_type).await?;
-    let reader = ci.open_artifact(&artifact).await?;
+    let reader = ci.open_artifact(&artifact, 0..artifact.size_bytes).await?;
     let body = Body::from_stream(reader.into_stream());
     Ok(answer(body, artifact.size_bytes, Some(&artifact.filename)))
 }

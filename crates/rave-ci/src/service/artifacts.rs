@@ -1,6 +1,7 @@
 //! Artifacts: streamed in from runners, found and streamed out for people and later jobs.
 
-use std::io::Read as _;
+use std::io::{BufReader, Read as _};
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,10 @@ use rave_core::id::JobId;
 use rave_core::job::Status;
 use rave_core::permission::{Access, Principal, ReadPipelines, Role};
 use rave_core::time::Timestamp;
+use zip::ZipReadOptions;
+use zip::result::ZipError;
+// Not frozen in the crate yet. Unlike its older reader it keeps no index, whose size the sender of an archive would choose.
+use zip::unstable::read::ZipIterable;
 
 use super::Ci;
 use crate::config::millis;
@@ -119,11 +124,8 @@ impl Ci {
         parsed.map_err(|why| CiError::Invalid(format!("400 Bad request - {why}")))
     }
 
-    /// Opens a job's archive for whoever has the token of a running job that may read the project.
-    pub(crate) async fn open_archive_of(
-        &self,
-        job: &Job,
-    ) -> Result<(Artifact, BlobReader), CiError> {
+    /// Returns a job's archive for whoever has the token of a running job that may read the project.
+    pub(crate) async fn load_archive_of(&self, job: &Job) -> Result<Artifact, CiError> {
         let id = job.id;
         let artifact = self
             .db
@@ -131,9 +133,7 @@ impl Ci {
                 Ok::<_, CiError>(store::artifact::find(tx, id, "archive")?)
             })
             .await?;
-        let artifact = artifact.ok_or(CiError::NotFound(""))?;
-        let reader = self.blobs.get(&artifact.digest, None).await?;
-        Ok((artifact, reader))
+        artifact.ok_or(CiError::NotFound(""))
     }
 
     /// Returns one artifact of a job, if the caller may have it.
@@ -163,9 +163,13 @@ impl Ci {
         }
     }
 
-    /// Opens an artifact's bytes, as they are packed.
-    pub(crate) async fn open_artifact(&self, artifact: &Artifact) -> Result<BlobReader, CiError> {
-        Ok(self.blobs.get(&artifact.digest, None).await?)
+    /// Opens a part of an artifact's bytes, as they are packed.
+    pub(crate) async fn open_artifact(
+        &self,
+        artifact: &Artifact,
+        part: Range<u64>,
+    ) -> Result<BlobReader, CiError> {
+        Ok(self.blobs.get(&artifact.digest, Some(part)).await?)
     }
 
     /// Lists what an archive holds, by path. Archives are not unpacked for it.
@@ -176,10 +180,10 @@ impl Ci {
     ) -> Result<Vec<ArchiveEntry>, CiError> {
         let file = self.blobs.open_file(&artifact.digest).await?;
         tokio::task::spawn_blocking(move || {
-            let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))?;
+            let mut archive = ZipIterable::try_new(BufReader::new(file), Default::default())?;
             let mut entries = Vec::new();
-            for index in 0..archive.len().min(limit) {
-                let entry = archive.by_index_raw(index)?;
+            for entry in archive.files()?.take(limit) {
+                let entry = entry?;
                 entries.push(ArchiveEntry {
                     path: entry.name()?.into_owned(),
                     size_bytes: entry.size(),
@@ -255,16 +259,22 @@ fn unpack(
     path: &str,
     found: tokio::sync::oneshot::Sender<Option<u64>>,
     pieces: &tokio::sync::mpsc::Sender<std::io::Result<Bytes>>,
-) -> Result<(), zip::result::ZipError> {
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))?;
-    let mut entry = match archive.by_name(path) {
-        Ok(entry) if entry.is_file() => entry,
-        Ok(_) | Err(zip::result::ZipError::FileNotFound) => {
-            let _ = found.send(None);
-            return Ok(());
+) -> Result<(), ZipError> {
+    let mut archive = ZipIterable::try_new(BufReader::new(file), Default::default())?;
+    let files = archive.files()?;
+    // Of several entries of one name the last one counts, as where an archive is unpacked.
+    let mut last = None;
+    for entry in files.by_ref() {
+        let entry = entry?;
+        if entry.name_raw() == path.as_bytes() {
+            last = Some(entry);
         }
-        Err(error) => return Err(error),
+    }
+    let Some(entry) = last.filter(|it| it.is_file()) else {
+        let _ = found.send(None);
+        return Ok(());
     };
+    let mut entry = entry.with_reader(files.reader_mut(), ZipReadOptions::new())?;
     if found.send(Some(entry.size())).is_err() {
         return Ok(());
     }

@@ -250,8 +250,10 @@ impl Ci {
         job: JobId,
     ) -> Result<Option<BlobReader>, LocalError> {
         let job = self.load_job(access, job).await?;
-        match self.open_archive_of(&job).await {
-            Ok((_, reader)) => Ok(Some(reader)),
+        match self.load_archive_of(&job).await {
+            Ok(archive) => Ok(Some(
+                self.open_artifact(&archive, 0..archive.size_bytes).await?,
+            )),
             Err(CiError::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -5,7 +5,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use zip::{ExtraField, ZipArchive};
+use zip::{ExtraField, ZipReadOptions};
+// Not frozen in the crate yet. Unlike its older reader it keeps no index, whose size the sender of an archive would choose.
+use zip::unstable::read::ZipIterable;
 
 use super::tree::{Relative, Tree};
 
@@ -63,10 +65,15 @@ pub(crate) fn unpack(
     tree: &Tree,
     links: OutwardLinks,
 ) -> Result<Unpacked, UnpackError> {
-    let mut archive = ZipArchive::new(io::BufReader::new(archive)).map_err(UnpackError::Zip)?;
+    let archive = io::BufReader::new(archive);
+    let mut archive =
+        ZipIterable::try_new(archive, Default::default()).map_err(UnpackError::Zip)?;
+    let files = archive.files().map_err(UnpackError::Zip)?;
     let mut unpacked = Unpacked::default();
-    for index in 0..archive.len() {
-        let mut file = archive.by_index(index).map_err(UnpackError::Zip)?;
+    while let Some(entry) = files.next() {
+        let entry = entry.map_err(UnpackError::Zip)?;
+        let file = entry.with_reader(files.reader_mut(), ZipReadOptions::new());
+        let mut file = file.map_err(UnpackError::Zip)?;
         let name = file.name().map_err(UnpackError::Zip)?.into_owned();
         let path =
             Relative::new(Path::new(&name)).ok_or_else(|| UnpackError::Outside(name.clone()))?;

@@ -253,12 +253,7 @@ pub(crate) async fn download(
         decide::<ReadPipelines>(&principal, facts)
             .map_err(|denied| HttpError::denied(&denied, &principal))?;
     }
-    let (artifact, reader) = ci.open_archive_of(&job).await?;
-    Ok(streams::attachment(
-        reader,
-        &artifact.filename,
-        "application/zip",
-    ))
+    streams::archive(&ci, &ci.load_archive_of(&job).await?, &headers).await
 }
 
 fn job_token(headers: &HeaderMap, query: Option<&str>) -> String {
