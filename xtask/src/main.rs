@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The layers, the lowest first. A crate depends on crates of lower layers only, never on its neighbours.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("core", &["rave-core", "rave-ci-lang"]),
+    ("core", &["rave-core", "rave-ci-lang", "rave-nix"]),
     (
         "store, blob, http",
         &["rave-store", "rave-blob", "rave-http"],
