@@ -105,6 +105,8 @@ def test_a_runner_that_dies_loses_no_job(lonely: World, gates: Gates) -> None:
 MOMENTS = {
     "source": ("{wait}", "echo never", "true"),
     "script": ("true", "echo first words; printf unfinished; {wait}", "true"),
+    # Past the most that a log holds, so that the words are in what is kept of its end.
+    "flood": ("true", "seq 900000; echo last words; {wait}", "true"),
     "after": ("true", "echo done", "{wait}"),
 }
 
@@ -122,6 +124,8 @@ def test_a_killed_runner_reports_its_jobs_when_it_is_back(lonely: World, gates: 
             first = run.job("work").id
             if moment == "script":
                 wait_for("the first words", lambda: "first words" in run.trace("work"))
+            if moment == "flood":
+                wait_for("the last words", lambda: any(b"last words" in it.read_bytes() for it in (directory / "data").rglob("tail")))
             runner.kill()
         gates.open(word)
         with RemoteRunner(directory, lonely.server.url, token) as runner:
@@ -131,6 +135,7 @@ def test_a_killed_runner_reports_its_jobs_when_it_is_back(lonely: World, gates: 
             log = ended.trace().decode()
             assert log.endswith("the runner was killed while the job ran\x1b[0;m\n"), log
             assert moment != "script" or "unfinished\n" in log, log
+            assert moment != "flood" or ("exceeded limit" in log and "\n900000\nlast words\n" in log.replace("\r", "")), log[-1000:]
             assert runner.stop() == 0, runner.log()
         left = [str(it) for it in (directory / "data").rglob("*") if it.parent.name == "jobs" or it.name.endswith(".tmp")]
         assert left == []

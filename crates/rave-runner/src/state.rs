@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::report::Verdict;
+use crate::trace;
 use crate::wire;
 
 /// The directory of a runner's state, while this process has it.
@@ -55,7 +56,7 @@ pub(crate) struct Lost {
     pub(crate) job: wire::Job,
     /// How it ended, if it had.
     pub(crate) verdict: Option<Verdict>,
-    pub(crate) log: File,
+    pub(crate) log: trace::Files,
     pub(crate) record: Record,
     /// The directory of its file variables.
     pub(crate) temporary: PathBuf,
@@ -73,6 +74,7 @@ struct Kept {
 
 const JOB: &str = "job.json";
 const LOG: &str = "log";
+const TAIL: &str = "tail";
 const VERDICT: &str = "verdict.json";
 
 impl State {
@@ -100,15 +102,19 @@ impl State {
         })
     }
 
-    /// Notes a job, and makes the file of its log.
-    pub(crate) fn keep(&self, job: &wire::Job, temporary: &Path) -> io::Result<(Record, File)> {
+    /// Notes a job, and makes the files of its log.
+    pub(crate) fn keep(
+        &self,
+        job: &wire::Job,
+        temporary: &Path,
+    ) -> io::Result<(Record, trace::Files)> {
         let prefix = format!("{}-", job.id);
         let dir = tempfile::Builder::new()
             .prefix(&prefix)
             .tempdir_in(self.dir.join("jobs"))?
             .keep();
         let record = Record { dir };
-        let log = create(&record.dir.join(LOG), true)?;
+        let log = record.files(true)?;
         let kept = Kept {
             whose: self.whose.clone(),
             job: json!({
@@ -137,6 +143,13 @@ impl State {
 }
 
 impl Record {
+    fn files(&self, new: bool) -> io::Result<trace::Files> {
+        Ok(trace::Files {
+            log: create(&self.dir.join(LOG), new)?,
+            tail: create(&self.dir.join(TAIL), new)?,
+        })
+    }
+
     fn write(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         serde_json::to_writer(&mut file, value)?;
@@ -156,7 +169,7 @@ impl Record {
         let kept: Kept = serde_json::from_slice(&text(JOB)?).ok()?;
         let job: wire::Job = serde_json::from_value(kept.job).ok()?;
         let verdict = text(VERDICT).and_then(|it| serde_json::from_slice(&it).ok());
-        let log = create(&self.dir.join(LOG), false).ok()?;
+        let log = self.files(false).ok()?;
         let temporary = kept.temporary;
         (kept.whose == whose).then_some(move |record| Lost {
             job,
@@ -201,7 +214,7 @@ mod tests {
             Err(StateError::InUse(_))
         ));
         let (record, mut log) = state.keep(&job(), Path::new("/tmp/x")).expect("kept");
-        log.write_all(b"hello").expect("written");
+        log.log.write_all(b"hello").expect("written");
         let (ended, _log) = state.keep(&job(), Path::new("/tmp/y")).expect("kept");
         ended.conclude(&Verdict::Success);
         let (gone, _log) = state.keep(&job(), Path::new("/tmp/z")).expect("kept");
@@ -214,7 +227,7 @@ mod tests {
         lost.sort_by(|a, b| a.temporary.cmp(&b.temporary));
         let [mut first, second] = <[Lost; 2]>::try_from(lost).expect("two");
         let mut text = String::new();
-        first.log.read_to_string(&mut text).expect("readable");
+        first.log.log.read_to_string(&mut text).expect("readable");
         assert_eq!(
             (text.as_str(), first.job.id, first.job.token.as_str()),
             ("hello", 7, "secret")

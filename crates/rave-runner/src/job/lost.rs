@@ -1,6 +1,6 @@
 //! The jobs of a runner that was killed: what they left is removed, and the server is told.
 
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,11 +46,10 @@ pub(crate) async fn settle(shared: &Arc<Shared>, lost: Lost, interrupted: Cancel
     let Lost {
         job,
         verdict,
-        mut log,
+        log,
         record,
         ..
     } = lost;
-    let begun = ends_in_a_line(&mut log);
     let trace = match Trace::reopen(log, shared.config.clock.clone()) {
         Ok(trace) => trace,
         Err(error) => {
@@ -60,7 +59,7 @@ pub(crate) async fn settle(shared: &Arc<Shared>, lost: Lost, interrupted: Cancel
         }
     };
     let verdict = verdict.unwrap_or_else(|| {
-        if begun.unwrap_or(false) {
+        if trace.is_mid_line().unwrap_or(false) {
             trace.line(Tone::Plain, "");
         }
         let text = "ERROR: Job failed (system failure): the runner was killed while the job ran";
@@ -85,15 +84,4 @@ pub(crate) async fn settle(shared: &Arc<Shared>, lost: Lost, interrupted: Cancel
     if reporter.finish(&verdict, None).await {
         record.remove();
     }
-}
-
-/// Says whether the last line of a log has no end.
-fn ends_in_a_line(log: &mut std::fs::File) -> io::Result<bool> {
-    if log.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
-    }
-    log.seek(SeekFrom::End(-1))?;
-    let mut last = [0];
-    log.read_exact(&mut last)?;
-    Ok(last != [b'\n'])
 }

@@ -62,7 +62,7 @@ pub(crate) async fn run(
         sections: job.features.trace_sections,
         timestamps: variables.is_on("FF_TIMESTAMPS"),
     };
-    let (record, file) = match shared.state.keep(&job, place.temporary()) {
+    let (record, files) = match shared.state.keep(&job, place.temporary()) {
         Ok(kept) => kept,
         Err(error) => {
             // Without a log there is nothing to tell the server; it ends the job when its lease does.
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     };
     let prefixes = &job.features.token_mask_prefixes;
     let trace = Trace::open(
-        file,
+        files,
         variables.masked(),
         prefixes,
         form,

@@ -5,8 +5,8 @@
 mod mask;
 mod spool;
 mod stamp;
+mod tail;
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +14,7 @@ use rave_core::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use mask::Masker;
+pub(crate) use spool::Files;
 use spool::Spool;
 use stamp::{Stamper, Stream};
 
@@ -84,9 +85,9 @@ impl Tone {
 }
 
 impl Trace {
-    /// Opens a log in an empty file, which masks `values` and tokens with `prefixes`.
+    /// Opens a log in empty files, which masks `values` and tokens with `prefixes`.
     pub(crate) fn open<'a>(
-        file: File,
+        files: Files,
         values: impl IntoIterator<Item = &'a str>,
         prefixes: &[String],
         form: Form,
@@ -95,7 +96,7 @@ impl Trace {
         let stamper = form.timestamps.then(Stamper::new);
         Self::of(
             Masker::new(values, prefixes),
-            Spool::new(file, form.limit),
+            Spool::new(files, form.limit),
             stamper,
             form.sections,
             clock,
@@ -103,8 +104,8 @@ impl Trace {
     }
 
     /// Opens the log of a job whose runner was killed. It holds no secrets, and takes a few lines more.
-    pub(crate) fn reopen(file: File, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let spool = Spool::reopen(file)?;
+    pub(crate) fn reopen(files: Files, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let spool = Spool::reopen(files)?;
         Ok(Self::of(Masker::new([], &[]), spool, None, false, clock))
     }
 
@@ -219,6 +220,11 @@ impl Trace {
         }
     }
 
+    /// Says whether the last line has no end.
+    pub(crate) fn is_mid_line(&self) -> io::Result<bool> {
+        self.lock().spool.is_mid_line()
+    }
+
     /// Returns the length of what can be read.
     pub(crate) fn len(&self) -> u64 {
         self.lock().spool.len()
@@ -318,13 +324,17 @@ mod tests {
 
     fn trace(limit: u64) -> Trace {
         let clock = Arc::new(ManualClock::new(Timestamp(5_000)));
-        let file = tempfile::tempfile().expect("a file");
+        let file = || tempfile::tempfile().expect("a file");
+        let files = Files {
+            log: file(),
+            tail: file(),
+        };
         let form = Form {
             limit,
             sections: true,
             timestamps: false,
         };
-        Trace::open(file, ["s3cret"], &[], form, clock)
+        Trace::open(files, ["s3cret"], &[], form, clock)
     }
 
     fn text(trace: &Trace) -> String {

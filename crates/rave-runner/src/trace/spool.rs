@@ -1,12 +1,19 @@
 //! The file that a log is gathered in: its beginning at once, and of a log that is too long the end once there is one.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// The most that is kept of the end of a log that is too long.
-const LONGEST_TAIL: u64 = 256 << 10;
+use super::tail::Tail;
+
+/// The files of one log.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// What is sent.
+    pub(crate) log: File,
+    /// The end of a log that is too long.
+    pub(crate) tail: File,
+}
 
 /// A log on disk. Bytes that are in it stay as they are, because they may have been sent.
 pub(super) struct Spool {
@@ -19,35 +26,36 @@ pub(super) struct Spool {
     broken: Option<io::Error>,
 }
 
-/// The last bytes of a log, once its beginning is full.
-#[derive(Default)]
-struct Tail {
-    limit: usize,
-    bytes: VecDeque<u8>,
-    in_use: bool,
-    dropped: u64,
-}
-
 impl Spool {
     /// Makes a log of at most about `limit` bytes.
-    pub(super) fn new(file: File, limit: u64) -> Self {
-        let tail = (limit / 4).min(LONGEST_TAIL);
+    pub(super) fn new(files: Files, limit: u64) -> Self {
         Self {
-            file,
+            file: files.log,
             crc: crc32fast::Hasher::new(),
             len: 0,
             limit,
-            tail: Tail {
-                limit: usize::try_from(tail).unwrap_or(0),
-                ..Tail::default()
-            },
+            tail: Tail::new(files.tail, limit),
             broken: None,
         }
     }
 
-    /// Goes on with the log that another process left, whatever its length.
-    pub(super) fn reopen(file: File) -> io::Result<Self> {
-        let mut spool = Self::new(file, u64::MAX);
+    /// Goes on with the log that another process left, and with its end if it is too long.
+    pub(super) fn reopen(files: Files) -> io::Result<Self> {
+        let tail = Tail::reopen(&files.tail)?;
+        let mut spool = Self::new(files, u64::MAX);
+        if let Some(tail) = tail {
+            (spool.limit, spool.tail) = (tail.log_limit(), tail);
+        }
+        if let Some(at) = spool.tail.closed_at() {
+            let whole = at + spool.end()?.len() as u64;
+            if spool.file.metadata()?.len() >= whole {
+                spool.tail.forget();
+                spool.limit = u64::MAX;
+            } else {
+                // It was killed while it appended the end, which is the same when it is appended again.
+                spool.file.set_len(at)?;
+            }
+        }
         let mut piece = vec![0; 64 << 10];
         loop {
             match spool.file.read_at(&mut piece, spool.len)? {
@@ -79,17 +87,20 @@ impl Spool {
             return;
         }
         let mut rest = text;
-        if !self.tail.in_use {
-            let room = self.limit - self.tail.limit as u64;
+        if !self.tail.is_used() {
+            let room = self.limit - self.tail.limit();
             let room = usize::try_from(room.saturating_sub(self.len)).unwrap_or(usize::MAX);
             let (fits, left) = text.split_at(text.floor_char_boundary(room));
             self.put(fits.as_bytes());
-            self.tail.in_use = !left.is_empty();
             rest = left;
         }
-        let was_whole = self.tail.dropped == 0;
-        self.tail.push(rest.as_bytes());
-        if was_whole && self.tail.dropped > 0 {
+        let was_whole = self.tail.dropped() == 0;
+        if self.broken.is_none()
+            && let Err(error) = self.tail.push(rest.as_bytes())
+        {
+            self.give_up(error);
+        }
+        if was_whole && self.tail.dropped() > 0 {
             let notice = format!(
                 "\n\x1b[33;1mJob's log exceeded limit of {} bytes. Its end follows when the job has ended.\x1b[0;m\n",
                 self.limit
@@ -100,20 +111,50 @@ impl Spool {
 
     /// Appends the end of a log that was too long, and lifts the limit.
     pub(super) fn close(&mut self) {
-        let tail = std::mem::take(&mut self.tail);
-        self.limit = u64::MAX;
-        let mut bytes: Vec<u8> = tail.bytes.into();
-        if tail.dropped > 0 {
-            // What is left begins anywhere in a line.
-            let line = bytes.iter().position(|it| *it == b'\n').map(|it| it + 1);
-            let cut =
-                line.unwrap_or_else(|| bytes.iter().take_while(|it| **it & 0xc0 == 0x80).count());
-            bytes.drain(..cut);
-            let left_out = tail.dropped + cut as u64;
-            let notice = format!("\x1b[33;1m[{left_out} bytes are left out here]\x1b[0;m\n");
-            self.put(notice.as_bytes());
+        if self.tail.is_used() {
+            match self.end() {
+                Ok(end) => {
+                    // Should this fail and the runner be killed now, the end is there twice.
+                    let _ = self.tail.close(self.len);
+                    self.put(&end);
+                }
+                Err(error) => self.give_up(error),
+            }
         }
-        self.put(&bytes);
+        self.tail.forget();
+        self.limit = u64::MAX;
+    }
+
+    /// Returns what is appended to a log that is too long.
+    fn end(&self) -> io::Result<Vec<u8>> {
+        let bytes = self.tail.read()?;
+        let dropped = self.tail.dropped();
+        if dropped == 0 {
+            return Ok(bytes);
+        }
+        // What is left begins anywhere in a line.
+        let line = bytes.iter().position(|it| *it == b'\n').map(|it| it + 1);
+        let cut = line.unwrap_or_else(|| bytes.iter().take_while(|it| **it & 0xc0 == 0x80).count());
+        let left_out = dropped + cut as u64;
+        let notice = format!("\x1b[33;1m[{left_out} bytes are left out here]\x1b[0;m\n");
+        Ok([notice.as_bytes(), &bytes[cut..]].concat())
+    }
+
+    /// Says whether the last line has no end.
+    pub(super) fn is_mid_line(&self) -> io::Result<bool> {
+        let mut last = [b'\n'];
+        if self.tail.is_used() {
+            return Ok(self.tail.read()?.last().is_some_and(|it| *it != b'\n'));
+        }
+        if let Some(at) = self.len.checked_sub(1) {
+            self.file.read_exact_at(&mut last, at)?;
+        }
+        Ok(last != [b'\n'])
+    }
+
+    fn give_up(&mut self, error: io::Error) {
+        tracing::error!(%error, "cannot spool a job's log; the rest of it is lost");
+        self.broken = Some(error);
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -121,8 +162,7 @@ impl Spool {
             return;
         }
         if let Err(error) = self.file.write_all_at(bytes, self.len) {
-            tracing::error!(%error, "cannot spool a job's log; the rest of it is lost");
-            self.broken = Some(error);
+            self.give_up(error);
             return;
         }
         self.crc.update(bytes);
@@ -130,23 +170,28 @@ impl Spool {
     }
 }
 
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        let skipped = bytes.len().saturating_sub(self.limit);
-        let bytes = &bytes[skipped..];
-        let excess = (self.bytes.len() + bytes.len()).saturating_sub(self.limit);
-        self.bytes.drain(..excess);
-        self.bytes.extend(bytes);
-        self.dropped += (skipped + excess) as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn files() -> Files {
+        let file = || tempfile::tempfile().expect("a file");
+        Files {
+            log: file(),
+            tail: file(),
+        }
+    }
+
+    /// Returns the same files once more, as another process has them.
+    fn again(files: &Files) -> Files {
+        Files {
+            log: files.log.try_clone().expect("cloned"),
+            tail: files.tail.try_clone().expect("cloned"),
+        }
+    }
+
     fn stored(limit: u64, pieces: &[&str]) -> String {
-        let mut spool = Spool::new(tempfile::tempfile().expect("a file"), limit);
+        let mut spool = Spool::new(files(), limit);
         for piece in pieces {
             spool.store(piece);
         }
@@ -209,13 +254,36 @@ mod tests {
 
     #[test]
     fn a_log_goes_on_where_another_process_left_it() {
-        let file = tempfile::tempfile().expect("a file");
-        let mut spool = Spool::new(file.try_clone().expect("cloned"), 1000);
+        let files = files();
+        let mut spool = Spool::new(again(&files), 1000);
         spool.store(&"x".repeat(700));
         drop(spool);
-        let mut spool = Spool::reopen(file).expect("reopened");
-        assert_eq!(spool.len(), 700);
+        let mut spool = Spool::reopen(files).expect("reopened");
+        assert!(spool.len() == 700 && spool.is_mid_line().expect("read"));
         spool.store(&"y".repeat(900));
         assert_eq!(text(&spool).len(), 1600);
+    }
+
+    #[test]
+    fn the_end_of_a_long_log_outlives_a_kill_at_any_moment() {
+        let lines: Vec<String> = (0..100).map(|it| format!("line {it}\n")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let whole = stored(200, &lines);
+        let files = files();
+        let mut spool = Spool::new(again(&files), 200);
+        lines.iter().for_each(|it| spool.store(it));
+        let before = spool.len();
+        let finish = |mut spool: Spool| {
+            assert!(!spool.is_mid_line().expect("read"));
+            spool.close();
+            spool.store("end");
+            assert_eq!(text(&spool), whole);
+        };
+        finish(Spool::reopen(again(&files)).expect("reopened"));
+        // Killed while the end was appended, after any number of its bytes, and after all of them.
+        for len in [before, before + 1, before + 40, whole.len() as u64 - 3] {
+            files.log.set_len(len).expect("cut");
+            finish(Spool::reopen(again(&files)).expect("reopened"));
+        }
     }
 }
