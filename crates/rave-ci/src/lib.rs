@@ -60,5 +60,9 @@ pub const MIGRATIONS: PartMigrations = PartMigrations {
         ),
         ("0008_runners", include_str!("migrations/0008_runners.sql")),
         ("0009_usage", include_str!("migrations/0009_usage.sql")),
+        (
+            "0010_admission",
+            include_str!("migrations/0010_admission.sql"),
+        ),
     ],
 };

@@ -8,6 +8,7 @@ use rave_blob::Digest;
 use rave_ci_lang::Diagnostic;
 use rave_core::id::{JobId, PipelineId, ProjectId, RunnerId, UserId};
 use rave_core::job::{FailureReason, JobState, Status, When};
+use rave_core::memory::{Shortage, shown};
 use rave_core::pipeline::{Graph, Node, Road};
 use rave_core::time::Timestamp;
 use rave_core::trace::TraceContext;
@@ -466,6 +467,8 @@ pub(crate) struct Manager {
     pub(crate) ip_address: String,
     /// What it says that it can do; `None`: it says nothing of it.
     pub(crate) features: Option<Vec<String>>,
+    /// The most memory that it gives one job; `None`: it says nothing of it.
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) created_at: Timestamp,
     pub(crate) contacted_at: Timestamp,
 }
@@ -512,6 +515,12 @@ pub(crate) enum Stuck {
     Offline,
     /// The machines of those that match cannot do what the job needs.
     Features(Vec<String>),
+    /// The machines of those that match give no job as much memory as it asks for.
+    TooLarge { needs_bytes: u64, most_bytes: u64 },
+    /// Those that match have too little memory free. No obstacle: it passes.
+    Memory(Shortage),
+    /// Those that match take no jobs for now, for a reason of their machine. No obstacle: it passes.
+    Refused(String),
     /// Those that match work on other jobs, and this many come first. No obstacle: it passes.
     Busy(usize),
 }
@@ -519,7 +528,7 @@ pub(crate) enum Stuck {
 impl Stuck {
     /// Whether the job waits for a person and not only for its turn.
     pub(crate) fn is_obstacle(&self) -> bool {
-        !matches!(self, Self::Busy(_))
+        !matches!(self, Self::Busy(_) | Self::Memory(_) | Self::Refused(_))
     }
 
     /// Returns the name of the reason, for programs.
@@ -531,6 +540,9 @@ impl Stuck {
             Self::Paused => "runners_paused",
             Self::Offline => "runners_offline",
             Self::Features(_) => "runner_unsupported",
+            Self::TooLarge { .. } => "runners_too_small",
+            Self::Memory(_) => "runners_lack_memory",
+            Self::Refused(_) => "runners_refuse",
             Self::Busy(_) => "runners_busy",
         }
     }
@@ -564,6 +576,19 @@ impl Stuck {
                 "Stuck: the runners {with} do not support {}, which the job needs",
                 lacking.join(", ")
             ),
+            (
+                Self::TooLarge {
+                    needs_bytes,
+                    most_bytes,
+                },
+                _,
+            ) => format!(
+                "Stuck: the runners {with} give a job {} of memory at most, and it asks for {}",
+                shown(*most_bytes),
+                shown(*needs_bytes)
+            ),
+            (Self::Memory(shortage), _) => shortage.sentence(),
+            (Self::Refused(reason), _) => format!("The runners {with} take no jobs now: {reason}"),
             (Self::Busy(0), _) => "All matching runners are busy; this job is next".into(),
             (Self::Busy(1), _) => "All matching runners are busy (1 job before it)".into(),
             (Self::Busy(ahead), _) => {

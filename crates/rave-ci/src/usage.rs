@@ -13,6 +13,8 @@ pub(crate) struct Usage {
     pub(crate) request_bytes: u64,
     /// What it could have had.
     pub(crate) limit_bytes: u64,
+    /// What any job could have had there; 0: the runner does not say.
+    pub(crate) most_bytes: u64,
     /// What it had at most.
     pub(crate) peak_bytes: u64,
     /// It was ended because it needed more.
@@ -30,7 +32,12 @@ impl Usage {
     /// Reads what a runner says. What makes no sense is left out as a whole.
     pub(crate) fn of(said: &serde_json::Value) -> Option<Self> {
         let usage = Self::deserialize(said.is_object().then_some(said)?).ok()?;
-        let figures = [usage.request_bytes, usage.limit_bytes, usage.peak_bytes];
+        let figures = [
+            usage.request_bytes,
+            usage.limit_bytes,
+            usage.most_bytes,
+            usage.peak_bytes,
+        ];
         let more = [
             usage.cpu_ms,
             usage.read_bytes,
@@ -45,12 +52,36 @@ impl Usage {
             .all(|it| it < MOST);
         sane.then_some(usage)
     }
+
+    /// Returns what another try gets of memory, if this one had too little and there is more: twice as much.
+    pub(crate) fn doubled(&self) -> Option<u64> {
+        let double = self.limit_bytes.saturating_mul(2).min(self.most_bytes);
+        (self.outgrew && double > self.limit_bytes).then_some(double)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_job_that_outgrew_its_memory_gets_twice_as_much_where_there_is_more() {
+        let check = |outgrew, limit_bytes, most_bytes, expected| {
+            let usage = Usage {
+                outgrew,
+                limit_bytes,
+                most_bytes,
+                ..Usage::default()
+            };
+            assert_eq!(usage.doubled(), expected, "{usage:?}");
+        };
+        check(true, 4, 10, Some(8));
+        check(true, 6, 10, Some(10));
+        check(true, 10, 10, None);
+        check(false, 4, 10, None);
+        check(true, 4, 0, None);
+    }
 
     #[test]
     fn what_makes_no_sense_is_left_out() {

@@ -1,4 +1,4 @@
-//! How many jobs one process runs at once, whichever of its runners they are for.
+//! How many jobs one process runs at once, whichever of its runners they are for, and what memory they share.
 //!
 //! A held request has a place as long as it is held. Where others wait for one, it is given up for them after a moment, so
 //! that runners ask in turn.
@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::host::Common;
 
 /// How long a request is left alone: a server that has a job gives it by then.
 const ALONE: Duration = Duration::from_secs(1);
@@ -18,6 +20,8 @@ pub struct Pool {
     sizes: Arc<Mutex<Sizes>>,
     /// How many runners wait for a place.
     waiting: watch::Sender<usize>,
+    /// The machine's memory, which is shared as well.
+    common: Arc<Common>,
 }
 
 #[derive(Debug)]
@@ -70,7 +74,13 @@ impl Pool {
             free: Arc::new(Semaphore::new(places)),
             sizes: Arc::new(Mutex::new(Sizes { places, surplus: 0 })),
             waiting: watch::Sender::new(0),
+            common: Arc::default(),
         }
+    }
+
+    /// Returns what its runners share of the machine.
+    pub(crate) fn common(&self) -> Arc<Common> {
+        self.common.clone()
     }
 
     /// Changes how many places there are. Jobs that have one keep it: with fewer places than jobs, none is free until enough

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rave_core::id::JobId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -199,6 +200,7 @@ async fn poll(
             asked = shared.client.request_job(&offer) => asked,
             // It holds a request that takes nothing, which is therefore made again.
             () = host.wait_for_room(|it| it.refuses.is_none()), if offer.refuses.is_some() => continue,
+            () = host.more_than(&offer) => continue,
             () = crowded(pool) => {
                 drop((open, place));
                 tokio::time::sleep(shared.config.check_interval).await;
@@ -210,12 +212,15 @@ async fn poll(
             Ok(Some((mut job, live))) => {
                 (failures, refusals, at_once) = (0, 0, 0);
                 shared.config.overlay.apply(&mut job);
+                // Before the next request says what there is.
+                let bytes = job.memory.counted_bytes.unwrap_or(offer.request_bytes);
+                let claim = host.claim(JobId(job.id), bytes);
                 let (shared, abort) = (shared.clone(), abort.child_token());
                 let trace = job.trace().map(|it| it.trace_id());
                 let span = tracing::info_span!("job", job.id = job.id, trace.id = trace);
                 let work = async move {
                     Box::pin(job::run(&shared, job, slot.number, live, abort)).await;
-                    drop((slot, place));
+                    drop((slot, place, claim));
                 };
                 jobs.spawn(work.instrument(span));
             }

@@ -36,7 +36,8 @@ pub(crate) struct Info {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct MemoryOffer {
     budget_bytes: u64,
-    free_bytes: u64,
+    most_bytes: u64,
+    limit_bytes: u64,
     request_bytes: u64,
     holders: Vec<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +55,8 @@ impl From<&Offer> for MemoryOffer {
         let holders = offer.holders.iter();
         Self {
             budget_bytes: offer.budget_bytes,
-            free_bytes: offer.free_bytes,
+            most_bytes: offer.most_bytes,
+            limit_bytes: offer.limit_bytes,
             request_bytes: offer.request_bytes,
             holders: holders
                 .map(|(job, bytes)| Holder {
@@ -197,8 +199,10 @@ pub(crate) struct Job {
 pub(crate) struct Memory {
     /// What it is expected to need, after its past runs.
     pub(crate) expected_bytes: Option<u64>,
-    /// What it gets, whatever its variables ask for.
+    /// What it gets, whatever its variables ask for, because its last try had too little.
     pub(crate) given_bytes: Option<u64>,
+    /// What the server counted it with when it looked whether there is room.
+    pub(crate) counted_bytes: Option<u64>,
 }
 
 impl Job {

@@ -10,6 +10,7 @@ use rave_core::secret::TokenDigest;
 
 use super::Ci;
 use super::advance::{Action, Rules};
+use super::memory;
 use crate::error::CiError;
 use crate::model::{Job, Pipeline};
 use crate::store;
@@ -44,6 +45,7 @@ impl Ci {
         }
         let (id, user) = (job.id, access.principal().user_id());
         let sealed = store::given::seal(&self.key, job.pipeline, "variables", &variables)?;
+        let asked = memory::asked(&variables);
         self.db
             .write("ci_put_player", move |tx| {
                 if !inputs.is_empty() {
@@ -52,7 +54,7 @@ impl Ci {
                         .map_err(|problems| CiError::Invalid(problems.join("; ")))?;
                     store::job::put_plan(tx, id, &plan)?;
                 }
-                Ok::<_, CiError>(store::job::put_player(tx, id, user, &sealed)?)
+                Ok::<_, CiError>(store::job::put_player(tx, id, user, &sealed, asked)?)
             })
             .await?;
         self.change(&job, JobEvent::Enqueue).await?;

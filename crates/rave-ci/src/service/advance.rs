@@ -100,7 +100,8 @@ impl Ci {
 
     /// Wakes runners and counts, once a change is committed.
     pub(crate) fn note(&self, applied: &Applied) {
-        if applied.queued {
+        // A job that ended has given back its memory.
+        if applied.queued || (!applied.ended.is_empty() && self.queue.passed.is_any()) {
             self.queue.ring();
         }
         if applied.resources {

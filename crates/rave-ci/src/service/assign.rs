@@ -14,7 +14,8 @@ use super::Ci;
 use super::act::Word;
 use super::advance::{Action, Rules};
 use super::dispatch::Found;
-use super::queue::Asker;
+use super::memory::Offer;
+use super::queue::{Asker, Place};
 use crate::error::CiError;
 use crate::model::Runner;
 use crate::store;
@@ -35,6 +36,8 @@ pub(crate) struct Assigned {
     pub(crate) token: Secret,
     /// What it was chosen from.
     pub(crate) queue: QueueFacts,
+    /// The memory that it was counted with, where its machine said what it has.
+    pub(crate) counted_bytes: Option<u64>,
     /// Signed statements about the job, as variables.
     pub(crate) id_tokens: Vec<Variable>,
     /// Jobs to download artifacts from.
@@ -45,6 +48,14 @@ pub(crate) struct Assigned {
     pub(crate) cache_keys: Vec<String>,
     /// What instance, groups and project give, low to high.
     pub(crate) project_variables: Vec<Variable>,
+}
+
+/// What a look at the queue chose.
+struct Choice {
+    candidate: Candidate,
+    /// Features that the machine lacks, so that the job is failed.
+    missing: Vec<String>,
+    counted_bytes: Option<u64>,
 }
 
 /// An assigned job on its way to the runner. Dropped before it is handed over, the job goes to another runner at once.
@@ -83,15 +94,17 @@ impl Ci {
         self: &Arc<Self>,
         runner: &Runner,
         machine: &MachineInfo,
+        offer: Option<Offer>,
         wait: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Option<Handover>, CiError> {
         let asker = Asker {
             runner: runner.id,
             features: machine.features.clone(),
+            offer,
         };
         if wait.is_zero() {
-            return self.try_take(&asker, machine).await;
+            return self.try_take(&asker, machine, None).await;
         }
         // Before the first look: a job that comes between the two wakes it.
         let place = self.queue.enter(asker.clone());
@@ -101,7 +114,7 @@ impl Ci {
             if shutdown.is_cancelled() {
                 return Ok(None);
             }
-            if let Some(handover) = self.try_take(&asker, machine).await? {
+            if let Some(handover) = self.try_take(&asker, machine, Some(&place)).await? {
                 return Ok(Some(handover));
             }
             tokio::select! {
@@ -118,31 +131,46 @@ impl Ci {
         self: &Arc<Self>,
         asker: &Asker,
         machine: &MachineInfo,
+        place: Option<&Place<'_>>,
     ) -> Result<Option<Handover>, CiError> {
+        let nothing = |seen| {
+            if let Some(place) = place {
+                place.pass(seen);
+            }
+            Ok(None)
+        };
         loop {
             let seen = self.queue.version();
-            let (candidate, missing, reservation, runner) = {
+            let (choice, reservation, runner) = {
                 let mut looked = self.queue.look().await;
                 if looked.get(asker) == Some(&seen) {
-                    return Ok(None);
+                    return nothing(seen);
                 }
                 let (runner, found) = self.find_job(asker).await?;
-                let (candidate, missing) = match found {
-                    Found::Job(candidate) => (candidate, Vec::new()),
-                    Found::Unsupported(candidate, missing) => (candidate, missing),
+                let choice = match found {
+                    Found::Job(candidate, counted_bytes) => Choice {
+                        candidate,
+                        missing: Vec::new(),
+                        counted_bytes,
+                    },
+                    Found::Unsupported(candidate, missing) => Choice {
+                        candidate,
+                        missing,
+                        counted_bytes: None,
+                    },
                     Found::Nothing => {
                         looked.insert(asker.clone(), seen);
-                        return Ok(None);
+                        return nothing(seen);
                     }
                 };
-                let reservation = self.queue.reserve(candidate.job);
-                (candidate, missing, reservation, runner)
+                let reservation = self.queue.reserve(choice.candidate.job);
+                (choice, reservation, runner)
             };
             // In a task, because the change must not be half done when the request goes away.
             let (ci, machine) = (self.clone(), machine.clone());
             let (answer, taken) = tokio::sync::oneshot::channel();
             self.tasks.spawn(async move {
-                let taken = ci.take(&candidate, &missing, runner, &machine).await;
+                let taken = ci.take(&choice, runner, &machine).await;
                 drop(reservation);
                 // Nobody listens any more: the handover is dropped with the message, and gives the job back.
                 let _ = answer.send(taken);
@@ -158,11 +186,10 @@ impl Ci {
     }
 
     /// Gives a job to a runner. `None` when the job is not to be had any more.
-    #[tracing::instrument(skip_all, name = "assign", fields(job.id = candidate.job.0, runner.id = runner.id.0))]
+    #[tracing::instrument(skip_all, name = "assign", fields(job.id = choice.candidate.job.0, runner.id = runner.id.0))]
     async fn take(
         self: &Arc<Self>,
-        candidate: &Candidate,
-        missing: &[String],
+        choice: &Choice,
         runner: Runner,
         machine: &MachineInfo,
     ) -> Result<Option<Handover>, CiError> {
@@ -178,7 +205,7 @@ impl Ci {
                 .map_or(i64::MAX, |it| it.saturating_mul(1000)),
             due_at: self.now().plus_millis(rules.assign_ms),
         };
-        let (job, version) = (candidate.job, candidate.version);
+        let (job, version) = (choice.candidate.job, choice.candidate.version);
         let key = self.key.clone();
         let taken = self
             .db
@@ -197,8 +224,8 @@ impl Ci {
             return Ok(None);
         };
         let (pipeline, now) = (taken.job.pipeline, self.now());
-        if !missing.is_empty() {
-            self.fail_unsupported(job, &token, &runner, machine, missing)
+        if !choice.missing.is_empty() {
+            self.fail_unsupported(job, &token, &runner, machine, &choice.missing)
                 .await?;
             return Ok(None);
         }
@@ -208,7 +235,11 @@ impl Ci {
         match self.equip(taken, side, sources, left, runner, token).await {
             Ok(Some(assigned)) => Ok(Some(Handover {
                 ci: self.clone(),
-                assigned: Some(Assigned { queue, ..assigned }),
+                assigned: Some(Assigned {
+                    queue,
+                    counted_bytes: choice.counted_bytes,
+                    ..assigned
+                }),
             })),
             Ok(None) => Ok(None),
             Err(error) => {
@@ -317,6 +348,7 @@ impl Ci {
             runner,
             token,
             queue: QueueFacts::default(),
+            counted_bytes: None,
             id_tokens,
             dependencies,
             dotenv,

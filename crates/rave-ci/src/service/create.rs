@@ -306,7 +306,8 @@ impl Ci {
                     planned.name = plan.name.clone();
                     planned.on_new_commit = Some(OnNewCommit::of(plan.auto_cancel));
                     planned.on_job_failure = Some(OnJobFailure::of(plan.auto_cancel));
-                    let (stages, jobs) = self.jobs_of(plan);
+                    let above = [&reading.project_variables[..], &planned.variables].concat();
+                    let (stages, jobs) = self.jobs_of(plan, &planned.predefined, &above);
                     planned.stages = stages;
                     Verdict::Jobs(jobs)
                 }

@@ -77,6 +77,8 @@ pub struct LocalJob {
     pub retries: usize,
     /// The jobs that have not let it go, while it waits for others.
     pub waits_for: Vec<String>,
+    /// What its machine lacks for it, while it waits for a runner.
+    pub pending_message: Option<String>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     /// How many bytes its log has.
@@ -161,7 +163,7 @@ impl Ci {
         };
         let name = plan.name.clone();
         let on_job_failure = Some(OnJobFailure::of(plan.auto_cancel));
-        let (stages, jobs) = self.jobs_of(plan);
+        let (stages, jobs) = self.jobs_of(plan, &event.predefined, &variables);
         let planned = Planned {
             name,
             stages,
@@ -223,7 +225,13 @@ impl Ci {
             }
             Ok::<_, CiError>(them)
         });
-        Ok(seen.await?)
+        let mut pipelines = seen.await?;
+        let jobs = pipelines.iter_mut().flat_map(|it| &mut it.jobs);
+        for job in jobs.filter(|it| it.status == Status::Pending) {
+            let lack = self.queue.passed.lack_of(job.id);
+            job.pending_message = lack.map(|it| it.sentence());
+        }
+        Ok(pipelines)
     }
 
     /// Returns a part of a job's log: up to `limit` bytes from offset `from` on.
@@ -314,6 +322,7 @@ fn seen(pipeline: Pipeline, all: &[Job], artifacts: Vec<Artifact>) -> LocalPipel
             .filter(|it| it.retried && it.position == job.position)
             .count(),
         waits_for: waits_for(job, &current),
+        pending_message: None,
         started_at: job.started_at,
         finished_at: job.finished_at,
         log_bytes: job.trace_bytes,

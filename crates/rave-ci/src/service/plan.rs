@@ -14,6 +14,7 @@ use rave_core::pipeline::{Node, Road};
 use rave_core::port::{Commit, ForgeError};
 
 use super::Ci;
+use super::memory;
 use super::origin::Origin;
 use super::settings::{Reach, hide};
 use crate::config::millis;
@@ -54,6 +55,8 @@ pub(crate) struct Occasion {
 pub(crate) struct Reading {
     pub(crate) text: String,
     pub(crate) predefined: Vec<Variable>,
+    /// What instance, groups and project give.
+    pub(crate) project_variables: Vec<Variable>,
     pub(crate) compiled: Result<Compiled, Diagnostics>,
     /// The file with everything merged into it. `None`: it could not be merged.
     pub(crate) merged: Option<MergedFile>,
@@ -145,6 +148,7 @@ impl Ci {
             None => Ok(Reading {
                 text,
                 predefined,
+                project_variables,
                 compiled,
                 merged: linted.merged,
                 includes: linted.includes,
@@ -176,7 +180,14 @@ impl Ci {
     }
 
     /// Makes the jobs of a plan, in order.
-    pub(crate) fn jobs_of(&self, plan: Plan) -> (Vec<String>, Vec<NewJob>) {
+    ///
+    /// `above` are the variables that count more than those of the file, which may refer to the `predefined` ones.
+    pub(crate) fn jobs_of(
+        &self,
+        plan: Plan,
+        predefined: &[Variable],
+        above: &[Variable],
+    ) -> (Vec<String>, Vec<NewJob>) {
         let names: BTreeMap<String, usize> = plan
             .jobs
             .iter()
@@ -187,7 +198,10 @@ impl Ci {
         let jobs = plan
             .jobs
             .into_iter()
-            .map(|job| new_job(job, &names, timeout))
+            .map(|job| NewJob {
+                memory_asked: memory::asked_of(&job, predefined, above),
+                ..new_job(job, &names, timeout)
+            })
             .collect();
         (plan.stages, jobs)
     }
@@ -211,6 +225,7 @@ fn too_large(size_bytes: u64, limits: &Limits) -> Reading {
     Reading {
         text: String::new(),
         predefined: Vec::new(),
+        project_variables: Vec::new(),
         compiled: Err(Diagnostics(vec![error])),
         merged: None,
         includes: Vec::new(),
@@ -246,6 +261,7 @@ fn new_job(plan: JobPlan, names: &BTreeMap<String, usize>, default_timeout_ms: i
     };
     NewJob {
         timeout_ms: plan.timeout_secs.map_or(default_timeout_ms, secs),
+        memory_asked: None,
         node,
         plan,
     }

@@ -9,11 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rave_core::id::{JobId, RunnerId};
 use tokio::sync::{Notify, watch};
 
+use super::memory::{Offer, PassedOver};
+
 /// Whose requests look alike: the runner, and what the machine says that it can do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Asker {
     pub(crate) runner: RunnerId,
     pub(crate) features: Option<Vec<String>>,
+    /// What it has of memory; `None`: it does not say.
+    pub(crate) offer: Option<Offer>,
 }
 
 /// The jobs that wait, as far as this process knows when that changes, and the requests that wait for them.
@@ -29,6 +33,8 @@ pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     /// Jobs that requests of this process are about to take.
     reserved: Arc<Mutex<HashSet<JobId>>>,
+    /// Jobs that did not fit.
+    pub(crate) passed: PassedOver,
 }
 
 #[derive(Default)]
@@ -42,6 +48,8 @@ struct Held {
     number: u64,
     asker: Asker,
     woken: bool,
+    /// The version at which it found nothing for itself.
+    looked: Option<u64>,
     signal: Arc<Notify>,
 }
 
@@ -54,6 +62,7 @@ impl Queue {
             looking: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             reserved: Arc::default(),
+            passed: PassedOver::default(),
         }
     }
 
@@ -88,6 +97,7 @@ impl Queue {
             number,
             asker,
             woken: false,
+            looked: None,
             signal: signal.clone(),
         });
         Place {
@@ -97,11 +107,20 @@ impl Queue {
         }
     }
 
-    /// Returns who waits and was not woken, in the order in which they came.
+    /// Returns who waits and may be woken, in the order in which they came: not those who were, or who found nothing in the
+    /// queue as it is.
     pub(crate) fn sleeping(&self) -> Vec<(u64, Asker)> {
+        let version = self.version();
         let waiting = self.lock();
-        let sleeping = waiting.requests.iter().filter(|it| !it.woken);
+        let sleeps = |it: &&Held| !it.woken && it.looked != Some(version);
+        let sleeping = waiting.requests.iter().filter(sleeps);
         sleeping.map(|it| (it.number, it.asker.clone())).collect()
+    }
+
+    /// Returns how many requests wait that were not woken.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.lock().requests.iter().filter(|it| !it.woken).count()
     }
 
     /// Wakes one request.
@@ -153,6 +172,21 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// Says that the request found nothing at a version, so that others are woken for what there is.
+    pub(crate) fn pass(&self, version: u64) {
+        let mut waiting = self.queue.lock();
+        let own = waiting
+            .requests
+            .iter_mut()
+            .find(|it| it.number == self.number);
+        let news = own.is_some_and(|it| it.looked.replace(version) != Some(version));
+        let others = waiting.requests.len() > 1;
+        drop(waiting);
+        if news && others {
+            self.queue.call();
+        }
+    }
+
     /// Waits until there may be a job for this request.
     pub(crate) async fn woken(&self) {
         self.signal.notified().await;
@@ -202,6 +236,7 @@ mod tests {
         Asker {
             runner: RunnerId(runner),
             features: None,
+            offer: None,
         }
     }
 
@@ -220,6 +255,23 @@ mod tests {
         );
         drop(other);
         assert_eq!(queue.sleeping().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_finds_nothing_leaves_its_turn_to_others() {
+        let queue = Queue::new();
+        let (one, other) = (queue.enter(asker(1)), queue.enter(asker(2)));
+        let (_led, mut calls) = queue.lead().await;
+        calls.borrow_and_update();
+        one.pass(queue.version());
+        assert!(calls.has_changed().unwrap());
+        assert_eq!(queue.sleeping(), [(other.number, asker(2))]);
+        queue.ring();
+        assert_eq!(
+            queue.sleeping().len(),
+            2,
+            "there may be something for it now"
+        );
     }
 
     #[tokio::test]

@@ -208,15 +208,17 @@ impl Ci {
         let mut all = Vec::with_capacity(jobs.len());
         for (job, wait) in jobs.iter().zip(waits) {
             let stuck = stuck.get(&job.id);
-            let (obstacle, busy) = match stuck.map(|it| (it, it.sentence(&job.tags))) {
-                None => (None, None),
-                Some((stuck, text)) if stuck.is_obstacle() => (Some(text), None),
-                Some((_, text)) => (None, Some(text)),
-            };
+            let (mut obstacle, mut memory, mut busy) = (None, None, None);
+            match stuck {
+                None => {}
+                Some(Stuck::Memory(shortage)) => memory = Some(shortage.clone()),
+                Some(stuck) if stuck.is_obstacle() => obstacle = Some(stuck.sentence(&job.tags)),
+                Some(stuck) => busy = Some(stuck.sentence(&job.tags)),
+            }
             let holder = |(id, name): (JobId, String)| format!("{name} #{id}");
             all.push(Outside {
                 obstacle,
-                memory: None,
+                memory,
                 busy,
                 resource: wait.map(|it| (it.group, it.holder.map(holder))),
             });

@@ -8,6 +8,7 @@ use rave_core::port::Slice;
 use rave_core::time::Timestamp;
 
 use super::Ci;
+use super::memory::Lack;
 use crate::error::CiError;
 use crate::model::{Job, Manager, Runner, RunnerStatus, RunnerType, Stuck, missing_features};
 use crate::store;
@@ -67,6 +68,16 @@ fn judge(servers: &[Server], wants: &Wants, now: Timestamp) -> Verdict {
         return Never(Stuck::Features(least));
     }
     left.retain(|it| lacking(it).is_empty());
+    if let Some(needs_bytes) = wants.memory_bytes {
+        let most = left.iter().filter_map(|it| most_memory(it, now)).max();
+        left.retain(|it| most_memory(it, now).is_none_or(|it| it >= needs_bytes));
+        if let (true, Some(most_bytes)) = (left.is_empty(), most) {
+            return Never(Stuck::TooLarge {
+                needs_bytes,
+                most_bytes,
+            });
+        }
+    }
     match left.iter().any(|it| !it.active) {
         true => Verdict::Soon,
         false => Verdict::Later(left.iter().map(|it| it.runner.id).collect()),
@@ -79,6 +90,15 @@ fn lacks(server: &Server, wants: &Wants, now: Timestamp) -> Vec<String> {
     let missing = |it: &Manager| missing_features(&wants.features, it.features.as_deref());
     let there = server.managers.iter().filter(online).map(missing);
     there.min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// Returns the most memory that a machine of a runner that is there gives one job. `None`: one does not say, or none is
+/// known.
+fn most_memory(server: &Server, now: Timestamp) -> Option<u64> {
+    let online = |it: &&Manager| it.status(now) == RunnerStatus::Online;
+    let there = server.managers.iter().filter(online);
+    let most: Option<Vec<u64>> = there.map(|it| it.memory_bytes).collect();
+    most?.into_iter().max()
 }
 
 impl Ci {
@@ -114,10 +134,13 @@ impl Ci {
                     verdict
                 }
             };
-            let stuck = match verdict {
-                Verdict::Never(stuck) => stuck,
-                Verdict::Soon => continue,
-                Verdict::Later(busy) => {
+            let lack = self.queue.passed.lack_of(job);
+            let stuck = match (verdict, lack) {
+                (Verdict::Never(stuck), _) => stuck,
+                (_, Some(Lack::Memory(shortage))) => Stuck::Memory(shortage),
+                (_, Some(Lack::Refused(reason))) => Stuck::Refused(reason),
+                (Verdict::Soon, None) => continue,
+                (Verdict::Later(busy), None) => {
                     let of = |it: &&Server| busy.contains(&it.runner.id);
                     let busy: Vec<&Server> = servers.iter().filter(of).collect();
                     Stuck::Busy(self.jobs_before(job, access.project(), &busy).await?)
@@ -135,7 +158,8 @@ impl Ci {
         };
         let servers = self.servers(&project).await?;
         let verdict = judge(&servers, &candidate.wants, self.now());
-        Ok(!matches!(verdict, Verdict::Never(Stuck::Features(_))))
+        let lacking = |it: &Stuck| matches!(it, Stuck::Features(_) | Stuck::TooLarge { .. });
+        Ok(!matches!(verdict, Verdict::Never(stuck) if lacking(&stuck)))
     }
 
     /// Returns the runners that may serve a project.
@@ -220,6 +244,7 @@ mod tests {
             executor: String::new(),
             ip_address: String::new(),
             features: features.map(names),
+            memory_bytes: None,
             created_at: Timestamp(0),
             contacted_at: Timestamp(0),
         }
@@ -232,6 +257,7 @@ mod tests {
                 tags: tags.iter().map(ToString::to_string).collect(),
                 protected: false,
                 features: features.iter().map(ToString::to_string).collect(),
+                memory_bytes: None,
             };
             assert_eq!(judge(servers, &wants, Timestamp(1000)), expected);
         };

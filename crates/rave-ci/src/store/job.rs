@@ -12,7 +12,9 @@ use rave_core::job::When;
 use rave_core::port::{Page, Slice};
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, corrupt, count, given, json, label, limits, state_of, to_json};
+use super::{
+    Conditions, corrupt, count, given, int, json, label, limits, opt_json, state_of, to_json,
+};
 use crate::model::Job;
 use crate::vault::SealingKey;
 
@@ -22,7 +24,7 @@ pub(crate) use graph::{Located, Place, find_located, load_at, load_graph, needin
 pub(crate) use held::{
     Held, active, due, find_by_token, find_held, forgive, next_due, orphan, put_due, touch,
 };
-pub(crate) use insert::{NewJob, insert_all, insert_retry};
+pub(crate) use insert::{NewJob, NewTry, insert_all, insert_retry};
 
 const COLUMNS: &str = "id, pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, bridge, interruptible,
     resource_group_id, tags, status, runner_id, failure_reason, scheduled_at, allow_failure, exit_code, retried, user_id, timeout_ms,
@@ -58,10 +60,7 @@ fn of_row(row: &Row) -> Result<Job, Error> {
         trace_bytes: count(row, "trace_bytes")?,
         erased_at: row.opt_time("erased_at")?,
         coverage: row.opt_float("coverage")?,
-        usage: match row.opt_text("resource_usage")? {
-            Some(_) => Some(json(row, "resource_usage")?),
-            None => None,
-        },
+        usage: opt_json(row, "resource_usage")?,
     })
 }
 
@@ -212,9 +211,12 @@ pub(crate) fn put_player(
     job: JobId,
     user: Option<UserId>,
     sealed: &str,
+    memory_asked: Option<u64>,
 ) -> Result<(), Error> {
-    let sql = "UPDATE ci_job SET user_id = COALESCE($2, user_id), variables = $3 WHERE id = $1";
-    tx.execute(sql, params![job.0, user.map(|it| it.0), sealed])
+    let sql = "UPDATE ci_job SET user_id = COALESCE($2, user_id), variables = $3,
+                   memory_asked = COALESCE($4, memory_asked) WHERE id = $1";
+    let asked = memory_asked.map(int);
+    tx.execute(sql, params![job.0, user.map(|it| it.0), sealed, asked])
         .map(drop)
 }
 

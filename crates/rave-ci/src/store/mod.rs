@@ -47,6 +47,14 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Er
     })
 }
 
+/// Reads a column that holds JSON or nothing.
+pub(crate) fn opt_json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, Error> {
+    match row.opt_text(column)? {
+        Some(_) => json(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Writes a value for a column that holds JSON.
 pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|source| Error::Corrupt {
@@ -68,6 +76,12 @@ pub(crate) fn label<T>(
 /// Reads a column that counts.
 pub(crate) fn count(row: &Row, column: &str) -> Result<u64, Error> {
     u64::try_from(row.int(column)?).map_err(|_| corrupt(format!("column {column} is negative")))
+}
+
+/// Reads a count that may be absent.
+pub(crate) fn opt_count(row: &Row, column: &str) -> Result<Option<u64>, Error> {
+    let count = row.opt_int(column)?.map(u64::try_from).transpose();
+    count.map_err(|_| corrupt(format!("column {column} is negative")))
 }
 
 /// Returns a count as the database stores it.

@@ -1,11 +1,11 @@
 //! The jobs that wait for a runner, in the order in which they get one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rave_core::id::{JobId, ProjectId};
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, count, json};
+use super::{Conditions, count, json, opt_count};
 
 /// A job that waits for a runner.
 #[derive(Clone, Debug)]
@@ -13,7 +13,24 @@ pub(crate) struct Candidate {
     pub(crate) job: JobId,
     pub(crate) version: i64,
     pub(crate) project: ProjectId,
+    pub(crate) name: String,
+    /// The memory that it gets because its last try had too little.
+    pub(crate) given_bytes: Option<u64>,
     pub(crate) wants: Wants,
+}
+
+const CANDIDATE: &str =
+    "id, version, project_id, name, memory_given, tags, protected, features, memory_asked";
+
+fn candidate_of(row: &Row) -> Result<Candidate, Error> {
+    Ok(Candidate {
+        job: JobId(row.int("id")?),
+        version: row.int("version")?,
+        project: ProjectId(row.int("project_id")?),
+        name: row.text("name")?,
+        given_bytes: opt_count(row, "memory_given")?,
+        wants: wants_of(row)?,
+    })
 }
 
 /// What a job wants of its runner.
@@ -23,6 +40,8 @@ pub(crate) struct Wants {
     /// Whether the job is of a protected branch or tag.
     pub(crate) protected: bool,
     pub(crate) features: Vec<String>,
+    /// The memory that its variables ask for.
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 fn wants_of(row: &Row) -> Result<Wants, Error> {
@@ -30,6 +49,7 @@ fn wants_of(row: &Row) -> Result<Wants, Error> {
         tags: json(row, "tags")?,
         protected: row.bool("protected")?,
         features: json(row, "features")?,
+        memory_bytes: opt_count(row, "memory_asked")?,
     })
 }
 
@@ -65,21 +85,41 @@ pub(crate) fn of_projects(
     where_.add_any("project_id", projects.iter().map(|it| it.0));
     let conditions = where_.sql();
     let limit = where_.param(i64::from(limit));
-    let sql = format!(
-        "SELECT id, version, project_id, tags, protected, features FROM ci_job
-         WHERE {conditions} ORDER BY id LIMIT {limit}"
-    );
-    let candidate = |row: &Row| {
-        Ok(Candidate {
-            job: JobId(row.int("id")?),
-            version: row.int("version")?,
-            project: ProjectId(row.int("project_id")?),
-            wants: wants_of(row)?,
-        })
-    };
+    let sql =
+        format!("SELECT {CANDIDATE} FROM ci_job WHERE {conditions} ORDER BY id LIMIT {limit}");
     tx.query(&sql, where_.params())?
         .iter()
-        .map(candidate)
+        .map(candidate_of)
+        .collect()
+}
+
+/// Returns those of these jobs that still wait for a runner.
+pub(crate) fn by_id(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<BTreeMap<JobId, Candidate>, Error> {
+    if jobs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut where_ = Conditions::default();
+    where_.add_plain("status = 'pending'");
+    where_.add_any("id", jobs.iter().map(|it| it.0));
+    let sql = format!("SELECT {CANDIDATE} FROM ci_job WHERE {}", where_.sql());
+    tx.query(&sql, where_.params())?
+        .iter()
+        .map(|row| candidate_of(row).map(|it| (it.job, it)))
+        .collect()
+}
+
+/// Returns those of these jobs that a runner has.
+pub(crate) fn active(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<BTreeSet<JobId>, Error> {
+    if jobs.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut where_ = Conditions::default();
+    where_.add_plain("status IN ('assigned', 'running', 'canceling')");
+    where_.add_any("id", jobs.iter().map(|it| it.0));
+    let sql = format!("SELECT id FROM ci_job WHERE {}", where_.sql());
+    tx.query(&sql, where_.params())?
+        .iter()
+        .map(|row| Ok(JobId(row.int("id")?)))
         .collect()
 }
 
@@ -93,9 +133,9 @@ pub(crate) struct Class {
 
 /// Returns how many jobs of each sort wait, of those that came before a job on demand, the sort of the oldest first.
 pub(crate) fn classes(tx: &mut Tx<'_>, before: Option<JobId>) -> Result<Vec<Class>, Error> {
-    let sql = "SELECT project_id, tags, protected, features, COUNT(*) AS jobs, MIN(id) AS oldest FROM ci_job
+    let sql = "SELECT project_id, tags, protected, features, memory_asked, COUNT(*) AS jobs, MIN(id) AS oldest FROM ci_job
                WHERE status = 'pending' AND id < $1
-               GROUP BY project_id, tags, protected, features ORDER BY oldest";
+               GROUP BY project_id, tags, protected, features, memory_asked ORDER BY oldest";
     let class = |row: &Row| {
         Ok(Class {
             project: ProjectId(row.int("project_id")?),
@@ -115,7 +155,7 @@ pub(crate) fn wants(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<BTreeMap<JobId, W
     let mut where_ = Conditions::default();
     where_.add_any("id", jobs.iter().map(|it| it.0));
     let sql = format!(
-        "SELECT id, tags, protected, features FROM ci_job WHERE {}",
+        "SELECT id, tags, protected, features, memory_asked FROM ci_job WHERE {}",
         where_.sql()
     );
     tx.query(&sql, where_.params())?

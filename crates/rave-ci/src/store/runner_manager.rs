@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use rave_core::id::{JobId, RunnerId};
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, corrupt, to_json};
+use super::{Conditions, corrupt, int, opt_count, to_json};
 use crate::model::Manager;
 
-const COLUMNS: &str = "id, runner_id, system_id, name, version, revision, platform, architecture, executor, ip_address, features,
+const COLUMNS: &str = "id, runner_id, system_id, name, version, revision, platform, architecture, executor, ip_address, features, memory_bytes,
     created_at, contacted_at";
 
 fn of_row(row: &Row) -> Result<Manager, Error> {
@@ -26,6 +26,7 @@ fn of_row(row: &Row) -> Result<Manager, Error> {
         executor: row.text("executor")?,
         ip_address: row.text("ip_address")?,
         features: features.map_err(|_| corrupt("a machine's features are no list"))?,
+        memory_bytes: opt_count(row, "memory_bytes")?,
         created_at: row.time("created_at")?,
         contacted_at: row.time("contacted_at")?,
     })
@@ -45,6 +46,8 @@ pub(crate) struct MachineInfo {
     /// What it can do; `None`: it says nothing of it.
     pub(crate) features: Option<Vec<String>>,
     pub(crate) ip_address: String,
+    /// The most memory that it gives one job; `None`: it says nothing of it.
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 impl MachineInfo {
@@ -63,12 +66,13 @@ pub(crate) fn put(tx: &mut Tx<'_>, id: RunnerId, machine: &MachineInfo) -> Resul
         params![id.0, now],
     )?;
     let sql = "INSERT INTO ci_runner_manager (runner_id, system_id, name, version, revision, platform, architecture, executor,
-                   graceful, features, ip_address, created_at, contacted_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
+                   graceful, features, ip_address, created_at, contacted_at, memory_bytes)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13)
                ON CONFLICT (runner_id, system_id) DO UPDATE SET name = excluded.name, version = excluded.version,
                    revision = excluded.revision, platform = excluded.platform, architecture = excluded.architecture,
                    executor = excluded.executor, graceful = excluded.graceful, features = excluded.features,
-                   ip_address = excluded.ip_address, contacted_at = excluded.contacted_at";
+                   ip_address = excluded.ip_address, contacted_at = excluded.contacted_at,
+                   memory_bytes = excluded.memory_bytes";
     let params = params![
         id.0,
         &machine.system_id,
@@ -82,6 +86,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, id: RunnerId, machine: &MachineInfo) -> Resul
         machine.features.as_ref().map(to_json).transpose()?,
         &machine.ip_address,
         now,
+        machine.memory_bytes.map(int),
     ];
     tx.execute(sql, params).map(drop)
 }

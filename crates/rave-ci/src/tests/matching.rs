@@ -135,7 +135,7 @@ async fn a_handover_that_is_dropped_gives_the_job_back(place: Place) {
     let stop = world.shared.shutdown.clone();
     let found = world
         .ci
-        .wait_for_job(&runner, &machine, Duration::ZERO, &stop)
+        .wait_for_job(&runner, &machine, None, Duration::ZERO, &stop)
         .await
         .unwrap();
     assert!(found.is_some());
@@ -278,7 +278,7 @@ async fn a_job_wakes_one_request_that_may_take_it(place: Place) {
         others.push(hold(&world, &tasks, &plain));
     }
     let mut fitting = vec![hold(&world, &tasks, &gpu), hold(&world, &tasks, &gpu)];
-    until(async || world.ci.queue.sleeping().len() == 7).await;
+    until(async || world.ci.queue.held() == 7).await;
     world.push(&[]).await;
     // Whichever was woken first has the job; the other waits on, and so do those that may not take it.
     until(async || fitting.iter().any(tokio::task::JoinHandle::is_finished)).await;
@@ -287,12 +287,12 @@ async fn a_job_wakes_one_request_that_may_take_it(place: Place) {
         .position(tokio::task::JoinHandle::is_finished);
     let answer = soon(fitting.remove(at.unwrap())).await.unwrap();
     assert_eq!(answer.status, 201);
-    until(async || world.ci.queue.sleeping().len() == 6).await;
+    until(async || world.ci.queue.held() == 6).await;
     assert!(!others.iter().chain(&fitting).any(|it| it.is_finished()));
     // The place of one that goes away is the next one's.
     let gone = fitting.remove(0);
     let last = hold(&world, &tasks, &gpu);
-    until(async || world.ci.queue.sleeping().len() == 7).await;
+    until(async || world.ci.queue.held() == 7).await;
     gone.abort();
     world.push(&[]).await;
     assert_eq!(soon(last).await.unwrap().status, 201);

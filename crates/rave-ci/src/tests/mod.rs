@@ -1,5 +1,6 @@
 //! The part as a whole on both engines: pushes in, the runner protocol and the API through the router, workers by step.
 
+mod admission;
 mod artifacts;
 mod creation;
 mod dotenv;

@@ -562,7 +562,18 @@ impl World {
 
     /// Asks for a job. With `last_update` the request is held.
     pub(crate) async fn request(&self, token: &str, last_update: Option<&str>) -> Answer {
+        self.request_with(token, last_update, Value::Null).await
+    }
+
+    /// Asks for a job as a machine that says what memory it has.
+    pub(crate) async fn request_with(
+        &self,
+        token: &str,
+        last_update: Option<&str>,
+        memory: Value,
+    ) -> Answer {
         let body = json!({
+            "memory": memory,
             "token": token,
             "system_id": "s_1",
             "last_update": last_update,

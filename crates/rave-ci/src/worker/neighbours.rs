@@ -42,9 +42,11 @@ impl Worker for Neighbours {
             .read("ci_neighbours", move |tx| {
                 let last = tx.last_event()?;
                 let events = match cursor {
-                    Some(cursor) if cursor < last => {
-                        tx.events_after(cursor, &[EventKind::JobChanged], BATCH)?
-                    }
+                    Some(cursor) if cursor < last => tx.events_after(
+                        cursor,
+                        &[EventKind::JobChanged, EventKind::JobFinished],
+                        BATCH,
+                    )?,
                     _ => Vec::new(),
                 };
                 Ok::<_, rave_store::Error>((events, last))
@@ -57,7 +59,9 @@ impl Worker for Neighbours {
         };
         let pending =
             |it: &rave_core::event::Event| it.what.payload["status"] == Status::Pending.label();
-        if events.iter().any(pending) {
+        let ended = |it: &rave_core::event::Event| it.what.kind == EventKind::JobFinished;
+        if events.iter().any(pending) || (self.ci.queue.passed.is_any() && events.iter().any(ended))
+        {
             self.ci.queue.ring();
         }
         Ok(if full {

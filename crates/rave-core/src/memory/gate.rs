@@ -65,6 +65,7 @@ impl Gate {
 mod tests {
     use super::*;
     use Admission::{Behind, Go, TooLarge, Wait};
+    use proptest::prelude::*;
 
     fn check(free: u64, jobs: &[(u64, i64)], expected: &[Admission]) {
         let mut gate = Gate::new(free, 10);
@@ -89,5 +90,51 @@ mod tests {
             &[(11, PATIENCE_MS), (10, 0), (0, 0)],
             &[TooLarge, Go, Go],
         );
+    }
+
+    proptest! {
+        /// What goes fits together; from the first that lost patience on none does; and of nothing free nothing goes that
+        /// needs something.
+        #[test]
+        fn what_goes_fits_and_nothing_passes_one_that_lost_patience(
+            budget in 1_u64..100, free in 0_u64..100, jobs in proptest::collection::vec((0_u64..120, 0..2 * PATIENCE_MS), 0..40),
+        ) {
+            let free = free.min(budget);
+            let mut gate = Gate::new(free, budget);
+            let (mut taken, mut lost) = (0, false);
+            for (bytes, waited_ms) in jobs {
+                let decided = gate.consider(bytes, waited_ms);
+                match decided {
+                    Go => {
+                        prop_assert!(!lost);
+                        taken += bytes;
+                    }
+                    Wait => prop_assert!(!lost && taken + bytes > free),
+                    Behind => prop_assert!(lost),
+                    TooLarge => prop_assert!(bytes > budget),
+                }
+                lost |= decided == Wait && waited_ms >= PATIENCE_MS;
+                prop_assert!(taken <= free && gate.is_closed() == lost);
+            }
+        }
+
+        /// As long as jobs end, the one that waits the longest gets its turn, however many others come.
+        #[test]
+        fn no_job_that_fits_is_starved(budget in 1_u64..50, small in 1_u64..10, places in 1_usize..9) {
+            let (small, mut running, mut waited_ms) = (small.min(budget), Vec::new(), 0);
+            for _ in 0..10_000 {
+                let free = budget - running.iter().sum::<u64>();
+                let mut gate = Gate::new(free, budget);
+                if gate.consider(budget, waited_ms) == Go {
+                    return Ok(());
+                }
+                while running.len() < places && gate.consider(small, 0) == Go {
+                    running.push(small);
+                }
+                running.pop();
+                waited_ms += 1000;
+            }
+            prop_assert!(false, "the large job still waits");
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! out, nothing new begins; then the youngest jobs stand still, one after the other, so that the oldest comes to its end
 //! with what there is; and at the last the one that is furthest above its request is ended.
 
-use rave_core::id::JobId;
+use super::JobKey;
 
 /// Shares of the budget, in percent, from which something is done.
 const CLOSE: u64 = 75;
@@ -14,7 +14,7 @@ const KILL: u64 = 92;
 /// A job that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Running {
-    pub(crate) job: JobId,
+    pub(crate) job: JobKey,
     /// What it has, without what the kernel can take back.
     pub(crate) held_bytes: u64,
     pub(crate) request_bytes: u64,
@@ -26,9 +26,9 @@ pub(crate) struct Running {
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    Freeze(JobId),
-    Thaw(JobId),
-    Kill(JobId),
+    Freeze(JobKey),
+    Thaw(JobKey),
+    Kill(JobKey),
 }
 
 /// What follows from a look at the jobs.
@@ -71,10 +71,18 @@ fn victim(jobs: &[Running]) -> Option<&Running> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rave_core::id::JobId;
+
+    fn key(job: i64) -> JobKey {
+        JobKey {
+            runner: 1,
+            job: JobId(job),
+        }
+    }
 
     fn running(job: i64, held: u64, request: u64) -> Running {
         Running {
-            job: JobId(job),
+            job: key(job),
             held_bytes: held,
             request_bytes: request,
             frozen: false,
@@ -97,10 +105,10 @@ mod tests {
         check(&two(40, 34), true, None);
         check(&two(40, 35), false, None);
         check(&two(40, 44), false, None);
-        check(&two(40, 45), false, Some(Act::Freeze(JobId(2))));
-        check(&two(40, 52), false, Some(Act::Kill(JobId(2))));
-        check(&two(60, 32), false, Some(Act::Kill(JobId(1))));
-        check(&two(46, 46), false, Some(Act::Kill(JobId(2))));
+        check(&two(40, 45), false, Some(Act::Freeze(key(2))));
+        check(&two(40, 52), false, Some(Act::Kill(key(2))));
+        check(&two(60, 32), false, Some(Act::Kill(key(1))));
+        check(&two(46, 46), false, Some(Act::Kill(key(2))));
     }
 
     #[test]
@@ -115,18 +123,18 @@ mod tests {
         check(
             &[running(1, 30, 50), frozen(young)],
             false,
-            Some(Act::Thaw(JobId(2))),
+            Some(Act::Thaw(key(2))),
         );
         check(
             &[frozen(old), frozen(young)],
             false,
-            Some(Act::Thaw(JobId(1))),
+            Some(Act::Thaw(key(1))),
         );
         let more = running(3, 6, 50);
         check(
             &[old, frozen(young), more],
             false,
-            Some(Act::Freeze(JobId(3))),
+            Some(Act::Freeze(key(3))),
         );
     }
 

@@ -137,9 +137,9 @@ impl Terms {
                 shown(self.most_bytes),
             ));
         }
-        let limit = asked
-            .limit_bytes
-            .map_or(self.job_bytes, |it| it.min(self.most_bytes));
+        // A job that is known to need more than the usual limit gets it.
+        let usual = || self.job_bytes.max(expected_bytes.unwrap_or(0));
+        let limit = asked.limit_bytes.unwrap_or_else(usual).min(self.most_bytes);
         let expected = expected_bytes.unwrap_or(self.request_bytes).min(limit);
         Ok(Share {
             request_bytes: request.unwrap_or(expected),
@@ -253,6 +253,25 @@ mod tests {
         assert!(
             refused.contains("10 GiB") && refused.contains("RAVE_MEMORY"),
             "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_known_to_need_more_than_the_usual_limit_gets_it() {
+        let wishes = Wishes {
+            job_bytes: Some(GIB),
+            most_bytes: Some(4 * GIB),
+            ..wishes()
+        };
+        let terms = Terms::of(&MemoryPolicy::default(), &wishes, &machine(10 * GIB));
+        let limit = |expected| {
+            let share = terms.share(Asked::default(), expected);
+            share.expect("it fits").limit_bytes
+        };
+        assert_eq!((limit(None), limit(Some(GIB / 2))), (GIB, GIB));
+        assert_eq!(
+            (limit(Some(2 * GIB)), limit(Some(9 * GIB))),
+            (2 * GIB, 4 * GIB)
         );
     }
 

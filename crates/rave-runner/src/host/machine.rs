@@ -25,20 +25,22 @@ fn field(text: &str, key: &str) -> Option<u64> {
 
 /// How much space a file system has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
+pub(crate) struct Space {
     /// For this process.
-    pub(super) free_bytes: u64,
-    pub(super) total_bytes: u64,
+    pub(crate) free_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
-/// Looks at the file system that a directory is on. `None` when it says nothing.
-pub(super) fn space(dir: &Path) -> Option<Space> {
-    let found = nix::sys::statvfs::statvfs(dir).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
-    Some(Space {
-        free_bytes: bytes(found.blocks_available()),
-        total_bytes: bytes(found.blocks()),
-    })
+impl Space {
+    /// Looks at the file system that a directory is on. `None` when it says nothing.
+    pub(crate) fn of(dir: &Path) -> Option<Self> {
+        let found = nix::sys::statvfs::statvfs(dir).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.fragment_size());
+        Some(Self {
+            free_bytes: bytes(found.blocks_available()),
+            total_bytes: bytes(found.blocks()),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +59,6 @@ mod tests {
         let machine = look(None);
         assert!(machine.total_bytes > machine.own_bytes && machine.own_bytes > 0);
         assert_eq!(look(Some(1 << 20)).total_bytes, 1 << 20);
-        assert!(space(Path::new("/")).is_some() && space(Path::new("/absent")).is_none());
+        assert!(Space::of(Path::new("/")).is_some() && Space::of(Path::new("/absent")).is_none());
     }
 }

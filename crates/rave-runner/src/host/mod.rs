@@ -8,6 +8,7 @@ mod usage;
 mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,18 +17,60 @@ use rave_core::memory::{Shortage, shown};
 use rave_core::time::Clock;
 use tokio::sync::Notify;
 
+use crate::budget::JobKey;
 use crate::budget::ledger::{Asking, Ledger};
 use crate::budget::size::{MemoryPolicy, Share, Terms, Wishes};
 use crate::config::RunnerConfig;
 use crate::exec::cgroup::{CgroupError, Cgroups, JobGroup, Limits, Sample};
+use crate::pool::Pool;
+pub(crate) use machine::Space;
 use usage::Tally;
 pub(crate) use usage::Usage;
 
 /// Whoever waits looks again this often: how long it waits decides as well.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The machine's budget and the jobs that have a part of it.
+/// What all runners of one process share: the budget and the jobs that have a part of it.
+#[derive(Debug)]
+pub(crate) struct Common {
+    state: Mutex<State>,
+    /// Memory came back, or the host is open again.
+    changed: Notify,
+    /// A job began, so that there is something to watch.
+    began: Notify,
+    /// Who watches the jobs, for all.
+    watching: tokio::sync::Mutex<()>,
+    /// How many runners there were.
+    runners: AtomicU32,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                ledger: Ledger::new(0),
+                running: Vec::new(),
+                refuses: None,
+            }),
+            changed: Notify::new(),
+            began: Notify::new(),
+            watching: tokio::sync::Mutex::default(),
+            runners: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Common {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The machine, as one runner and its jobs see it.
 pub(crate) struct Host {
+    common: Arc<Common>,
+    /// Tells the jobs of this runner from those of others.
+    number: u32,
     policy: MemoryPolicy,
     wishes: Wishes,
     pids: Option<u64>,
@@ -36,11 +79,6 @@ pub(crate) struct Host {
     /// The limit that this process itself is under.
     own_limit: Option<u64>,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    /// Memory came back, or the host is open again.
-    changed: Notify,
-    /// A job began, so that there is something to watch.
-    began: Notify,
 }
 
 /// What is watched of the disk.
@@ -51,6 +89,7 @@ struct Disk {
     reserve_bytes: u64,
 }
 
+#[derive(Debug)]
 struct State {
     ledger: Ledger,
     running: Vec<Entry>,
@@ -59,8 +98,9 @@ struct State {
 }
 
 /// A job that runs.
+#[derive(Debug)]
 struct Entry {
-    job: JobId,
+    job: JobKey,
     share: Share,
     group: Arc<JobGroup>,
     tally: Tally,
@@ -73,10 +113,18 @@ struct Entry {
 /// What a runner offers the server that it asks for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
+    /// What the jobs of this runner can share.
     pub(crate) budget_bytes: u64,
+    /// What of it nobody has or waits for.
     pub(crate) free_bytes: u64,
+    /// What one job may ask for at most.
+    pub(crate) most_bytes: u64,
+    /// What one job may have that does not say.
+    pub(crate) limit_bytes: u64,
     /// What a job is expected to need that nobody knows anything of.
     pub(crate) request_bytes: u64,
+    /// What jobs of other runners of this process have.
+    pub(crate) foreign_bytes: u64,
     /// Jobs that hold memory, which comes free when they end.
     pub(crate) holders: Vec<(JobId, u64)>,
     pub(crate) refuses: Option<String>,
@@ -104,7 +152,11 @@ impl Host {
             concurrency = terms.concurrency,
             "jobs share this much memory"
         );
+        let common = config.pool.as_ref().map(Pool::common).unwrap_or_default();
+        common.lock().ledger.set_budget(terms.budget_bytes);
         Arc::new(Self {
+            number: common.runners.fetch_add(1, Ordering::Relaxed),
+            common,
             policy: config.memory,
             wishes,
             pids: config.pids,
@@ -115,18 +167,19 @@ impl Host {
             cgroups,
             own_limit,
             clock: config.clock.clone(),
-            state: Mutex::new(State {
-                ledger: Ledger::new(terms.budget_bytes),
-                running: Vec::new(),
-                refuses: None,
-            }),
-            changed: Notify::new(),
-            began: Notify::new(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.common.lock()
+    }
+
+    /// Names a job of this runner.
+    fn key(&self, job: JobId) -> JobKey {
+        JobKey {
+            runner: self.number,
+            job,
+        }
     }
 
     /// Settles the terms by what is there now.
@@ -147,11 +200,17 @@ impl Host {
         let low = self.low_disk();
         let mut state = self.lock();
         state.ledger.set_budget(terms.budget_bytes);
+        let own = |it: &(JobKey, u64)| it.0.runner == self.number;
+        let (holders, foreign): (Vec<_>, Vec<_>) = state.ledger.holders().partition(own);
+        let foreign_bytes = foreign.iter().map(|it| it.1).sum();
         Offer {
-            budget_bytes: terms.most_bytes,
+            budget_bytes: terms.budget_bytes.saturating_sub(foreign_bytes),
             free_bytes: state.ledger.unclaimed(),
+            most_bytes: terms.most_bytes,
+            limit_bytes: terms.job_bytes,
             request_bytes: terms.request_bytes.min(terms.job_bytes),
-            holders: state.ledger.holders().collect(),
+            foreign_bytes,
+            holders: holders.into_iter().map(|(key, it)| (key.job, it)).collect(),
             refuses: low.or_else(|| state.refuses.clone()),
         }
     }
@@ -160,15 +219,36 @@ impl Host {
     pub(crate) async fn wait_for_room(&self, enough: impl Fn(&Offer) -> bool) {
         while !enough(&self.offer()) {
             tokio::select! {
-                () = self.changed.notified() => {}
+                () = self.common.changed.notified() => {}
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
     }
 
+    /// Waits until jobs of other runners of this process gave memory back since an offer, of which its server cannot know.
+    pub(crate) async fn more_than(&self, offer: &Offer) {
+        /// Less is not worth another request.
+        const WORTH: u64 = 16 << 20;
+        if offer.foreign_bytes == 0 {
+            return std::future::pending().await;
+        }
+        let enough = offer.foreign_bytes.saturating_sub(WORTH);
+        self.wait_for_room(|it| it.foreign_bytes <= enough).await;
+    }
+
+    /// Takes note of a job that was given to this runner and will ask for memory.
+    pub(crate) fn claim(self: &Arc<Self>, job: JobId, bytes: u64) -> Claim {
+        let key = self.key(job);
+        self.lock().ledger.claim(key, bytes);
+        Claim {
+            common: self.common.clone(),
+            key,
+        }
+    }
+
     /// Says why no job may begin for want of space on the disk.
     fn low_disk(&self) -> Option<String> {
-        let space = machine::space(&self.disk.dir)?;
+        let space = Space::of(&self.disk.dir)?;
         // On a small file system a part of it is enough.
         let reserve = self.disk.reserve_bytes.min(space.total_bytes / 20);
         (space.free_bytes < reserve).then(|| {
@@ -189,6 +269,7 @@ impl Host {
         share: Share,
         mut say: impl FnMut(&Shortage),
     ) -> Grant {
+        let job = self.key(job);
         let grant = Grant {
             host: self.clone(),
             job,
@@ -197,7 +278,7 @@ impl Host {
         };
         let (mut asked, mut said) = (false, None);
         loop {
-            let changed = self.changed.notified();
+            let changed = self.common.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let shortage = {
@@ -232,10 +313,24 @@ impl Host {
     }
 }
 
+/// What a job that was given to a runner will ask for. It ends when the job asks; dropping it ends it too.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    common: Arc<Common>,
+    key: JobKey,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.common.lock().ledger.unclaim(self.key);
+        self.common.changed.notify_waiters();
+    }
+}
+
 /// A job's part of the budget. Dropping it gives it back.
 pub(crate) struct Grant {
     host: Arc<Host>,
-    job: JobId,
+    job: JobKey,
     pub(crate) share: Share,
     group: Option<Arc<JobGroup>>,
 }
@@ -265,7 +360,7 @@ impl Grant {
             frozen: false,
             ending: false,
         });
-        self.host.began.notify_one();
+        self.host.common.began.notify_one();
         self.group = Some(group.clone());
         Ok(Some(group))
     }
@@ -314,6 +409,6 @@ impl Drop for Grant {
         state.running.retain(|it| it.job != self.job);
         state.ledger.release(self.job);
         drop(state);
-        self.host.changed.notify_waiters();
+        self.host.common.changed.notify_waiters();
     }
 }

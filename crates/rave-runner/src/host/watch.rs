@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rave_core::id::JobId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Entry, Host, State};
@@ -15,10 +14,15 @@ const INTERVAL: Duration = Duration::from_millis(200);
 impl Host {
     /// Watches until `stop`. May be dropped at any point.
     pub(crate) async fn watch(&self, stop: CancellationToken) {
+        // One of the runners of this process watches the jobs of all.
+        let _watching = tokio::select! {
+            watching = self.common.watching.lock() => watching,
+            () = stop.cancelled() => return,
+        };
         loop {
             let idle = self.lock().running.is_empty();
             tokio::select! {
-                () = self.began.notified(), if idle => {}
+                () = self.common.began.notified(), if idle => {}
                 () = tokio::time::sleep(INTERVAL), if !idle => self.look(),
                 () = stop.cancelled() => return,
             }
@@ -54,7 +58,7 @@ impl Host {
         state.ledger.set_open(open);
         drop(state);
         if opened {
-            self.changed.notify_waiters();
+            self.common.changed.notify_waiters();
         }
     }
 }
@@ -94,7 +98,7 @@ impl State {
             return;
         };
         let held_bytes = entry.last.held_bytes;
-        let JobId(id) = job;
+        let id = job.job.0;
         match act {
             Act::Freeze(_) => {
                 // Where nothing can stand still, what follows is the next threshold.

@@ -35,7 +35,16 @@ pub(super) fn settle(
             trace.line(Tone::Warning, &text);
         }
     }
-    let (info, given) = (&job.job_info, job.memory.given_bytes);
+    let terms = shared.host.terms();
+    let info = &job.job_info;
+    let given = job.memory.given_bytes.map(|it| it.min(terms.most_bytes));
+    if let Some(given) = given {
+        let text = format!(
+            "The job needed more memory than it had: this try may have {}.",
+            shown(given)
+        );
+        trace.line(Tone::Notice, &text);
+    }
     let asked = match given {
         Some(_) => Asked {
             request_bytes: given,
@@ -47,7 +56,6 @@ pub(super) fn settle(
         let url = &shared.config.url;
         shared.learned.expected(url, info.project_id, &info.name)
     });
-    let terms = shared.host.terms();
     let share = terms.share(asked, expected).map_err(Failure::TooLarge)?;
     let size = Size {
         memory_bytes: told(&share, &terms),

@@ -3,6 +3,7 @@
 pub(crate) mod artifacts;
 mod inputs;
 pub(crate) mod lifecycle;
+mod memory;
 pub(crate) mod payload;
 pub(crate) mod request;
 mod secrets;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use crate::error::CiError;
 use crate::model::Runner;
 use crate::service::Ci;
+use crate::service::memory::Offer;
 use crate::store::job::Held;
 use crate::store::runner_manager::MachineInfo;
 
@@ -30,6 +32,8 @@ const JOB_STATUS: HeaderName = HeaderName::from_static("job-status");
 const INTERVAL: HeaderName = HeaderName::from_static("x-gitlab-trace-update-interval");
 /// Tells our own runner that it may send its log many times a second. Others do not know it.
 const LIVE: HeaderName = HeaderName::from_static("x-rave-live");
+/// Tells our own runner that it is given no job that it has no memory for, so that it may ask without any.
+const MEMORY: HeaderName = HeaderName::from_static("x-rave-memory");
 pub(crate) const LAST_UPDATE: HeaderName = HeaderName::from_static("x-gitlab-last-update");
 
 /// Returns a token from a header or a parameter.
@@ -75,7 +79,13 @@ fn machine_of(params: &mut Params, peer: Option<&Extension<Peer>>) -> MachineInf
         executor: text("executor"),
         features,
         ip_address: peer.map(|it| it.0.0.ip().to_string()).unwrap_or_default(),
+        memory_bytes: offer_of(params).as_ref().map(memory::most),
     }
+}
+
+/// Reads what a machine says of its memory.
+fn offer_of(params: &Params) -> Option<Offer> {
+    params.value("memory").and_then(memory::offer)
 }
 
 /// What a job's token opens.

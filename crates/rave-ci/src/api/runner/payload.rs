@@ -81,7 +81,11 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
         },
         "hooks": hooks(plan),
         "secrets": secrets(plan, &variables),
-        "memory": { "expected_bytes": assigned.taken.expected_bytes },
+        "memory": {
+            "expected_bytes": assigned.taken.expected_bytes,
+            "given_bytes": assigned.taken.given_bytes,
+            "counted_bytes": assigned.counted_bytes,
+        },
         "variables": variables.iter().map(variable).collect::<Vec<_>>(),
     });
     // The stock runner (19.4) reads a list in a text, and refuses the whole job if it is null.

@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use rave_http::caller::Peer;
 use rave_http::{HttpError, Params, Shared};
 
-use super::{LAST_UPDATE, LIVE, machine_of, payload, runner_of};
+use super::{LAST_UPDATE, LIVE, MEMORY, machine_of, offer_of, payload, runner_of};
 use crate::api::State;
 
 /// Gives the runner a job. A first request, which does not know `last_update`, is answered at once, as GitLab does:
@@ -23,6 +23,7 @@ pub(crate) async fn request(
 ) -> Result<Response, HttpError> {
     let runner = runner_of(&ci, &headers, &mut params).await?;
     let machine = machine_of(&mut params, peer.as_ref());
+    let offer = offer_of(&params);
     let knows = params.text("last_update").is_some_and(|it| !it.is_empty());
     ci.note_contact(&runner, &machine).await?;
     let hold = knows && !runner.paused;
@@ -32,7 +33,7 @@ pub(crate) async fn request(
         Duration::ZERO
     };
     let found = ci
-        .wait_for_job(&runner, &machine, wait, &shared.shutdown)
+        .wait_for_job(&runner, &machine, offer, wait, &shared.shutdown)
         .await?;
     let assigned = found.and_then(crate::service::assign::Handover::complete);
     let mut response = match assigned {
@@ -46,5 +47,6 @@ pub(crate) async fn request(
     let headers = response.headers_mut();
     headers.extend(version.ok().map(|it| (LAST_UPDATE, it)));
     headers.insert(LIVE, HeaderValue::from_static("1"));
+    headers.insert(MEMORY, HeaderValue::from_static("1"));
     Ok(response)
 }

@@ -9,6 +9,7 @@ use rave_store::Tx;
 
 use super::Rules;
 use super::outcome::{Moved, Outcome};
+use super::rules::more_memory;
 use super::whole::Whole;
 use crate::error::CiError;
 use crate::model::{OnJobFailure, Strategy};
@@ -87,9 +88,11 @@ fn fail(
     }
     let now = tx.now();
     let plan = store::job::load_plan(tx, found.place.job)?;
-    if found.place.tries < i64::from(rules.retries(&plan, reason, exit_code)) {
+    let ended = store::usage::ended(tx, found.place.job)?;
+    let given = more_memory(&plan, reason, &ended);
+    if given.is_some() || found.place.tries < i64::from(rules.retries(&plan, reason, exit_code)) {
         let mut whole = Whole::load(tx, locked)?;
-        whole.fail_and_retry(found.position, failed, exit_code, now)?;
+        whole.fail_and_retry(found.position, failed, exit_code, given, now)?;
         return Ok(whole.outcome());
     }
     let allowed = &plan.allow_failure_exit_codes;
@@ -132,6 +135,7 @@ fn step(
             after: (after.state, after.allow_failure),
             retried: None,
             exit_code: exit_code.filter(|_| it.node == found.position),
+            memory_given: None,
         }
     });
     Ok(Outcome {

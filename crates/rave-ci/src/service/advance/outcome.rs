@@ -13,7 +13,7 @@ use super::{Applied, Rules};
 use crate::error::CiError;
 use crate::model::ChoreKind;
 use crate::store;
-use crate::store::job::{Change, Place, Stored};
+use crate::store::job::{Change, NewTry, Place, Stored};
 use crate::store::pipeline::Locked;
 
 /// A job before and after a change: its state, and whether its failure is allowed.
@@ -24,6 +24,8 @@ pub(super) struct Moved {
     /// With a new try, which `after` then speaks of: the state in which the old one ends.
     pub(super) retried: Option<JobState>,
     pub(super) exit_code: Option<i64>,
+    /// The memory that a new try gets, where that is not what the old one had.
+    pub(super) memory_given: Option<u64>,
 }
 
 impl Moved {
@@ -96,8 +98,13 @@ impl Outcome {
             }
             if moved.retried.is_some() {
                 let state = moved.after.0;
-                let due = rules.due(state, now);
-                let (job, stored) = store::job::insert_retry(tx, job, self.user, state, due)?;
+                let new = NewTry {
+                    user: self.user,
+                    state,
+                    due_at: rules.due(state, now),
+                    memory_given: moved.memory_given,
+                };
+                let (job, stored) = store::job::insert_retry(tx, job, &new)?;
                 applied.new_job = Some(job);
                 applied.note(state, &stored);
                 events.push(job_event(locked, job, &stored, moved.after));

@@ -5,6 +5,7 @@ use rave_core::job::{FailureReason, JobState};
 use rave_core::time::Timestamp;
 
 use crate::config::{CiConfig, millis};
+use crate::store::usage::Ended;
 
 /// The settings that decide about time and tries.
 #[derive(Clone, Copy, Debug)]
@@ -82,12 +83,30 @@ impl Rules {
         match reason {
             F::SchedulerFailure => 2,
             // The job is not to blame for its runner.
-            F::NoUpdatesRunning | F::RunnerSystemFailure | F::RunnerInterrupted => {
+            F::NoUpdatesRunning | F::RunnerSystemFailure | F::RunnerInterrupted
+                if !deploys(plan) =>
+            {
                 self.lost_retries
             }
             _ => 0,
         }
     }
+}
+
+/// Returns the memory of another try, if a job failed for want of it and may have more. It gets that once, and where its
+/// variables say what it is to have, these count.
+pub(super) fn more_memory(plan: &JobPlan, reason: FailureReason, ended: &Ended) -> Option<u64> {
+    let once = ended.asked_bytes.is_none() && ended.given_bytes.is_none();
+    let may = once && reason == FailureReason::ScriptFailure && !deploys(plan);
+    ended.usage.as_ref().filter(|_| may)?.doubled()
+}
+
+/// Whether a job changes something outside, so that nobody but a person or its file may decide to do it twice.
+fn deploys(plan: &JobPlan) -> bool {
+    let changes = |action: &str| !matches!(action, "prepare" | "verify" | "access");
+    plan.environment
+        .as_ref()
+        .is_some_and(|it| changes(&it.action))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) struct Whole {
     retried: Vec<(usize, JobState)>,
     canceled: Option<Which>,
     exit_code: Option<(usize, i64)>,
+    /// The memory of the only new try.
+    memory_given: Option<u64>,
     user: Option<UserId>,
 }
 
@@ -40,6 +42,7 @@ impl Whole {
             retried: Vec::new(),
             canceled: None,
             exit_code: None,
+            memory_given: None,
             user: None,
         })
     }
@@ -106,9 +109,11 @@ impl Whole {
         node: usize,
         failed: JobState,
         exit_code: Option<i64>,
+        memory_given: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Refused> {
         self.graph.nodes[node].state = failed;
+        self.memory_given = memory_given;
         self.exit_code = exit_code.map(|code| (node, code));
         self.retry(node, None, now)
     }
@@ -140,6 +145,7 @@ impl Whole {
                     after,
                     retried,
                     exit_code: self.exit_code.filter(|it| it.0 == node).map(|it| it.1),
+                    memory_given: self.memory_given.filter(|_| retried.is_some()),
                 });
             }
         }

@@ -7,7 +7,7 @@ use rave_store::{Error, Tx, params};
 
 use super::{COLUMNS, of_row};
 use crate::model::Job;
-use crate::store::{given, json};
+use crate::store::{given, json, opt_count};
 use crate::vault::SealingKey;
 
 /// What is stored when a runner takes a job.
@@ -30,6 +30,8 @@ pub(crate) struct Taken {
     pub(crate) variables: Vec<Variable>,
     /// What it is expected to need of memory, after its past runs.
     pub(crate) expected_bytes: Option<u64>,
+    /// What it gets because its last try had too little.
+    pub(crate) given_bytes: Option<u64>,
 }
 
 /// Gives a waiting job to a runner, unless it changed since version `seen`.
@@ -43,7 +45,7 @@ pub(crate) fn assign(
     let sql = format!(
         "UPDATE ci_job SET status = 'assigned', version = version + 1, runner_id = $3, system_id = $4, token_digest = $5,
              graceful = $6, due_at = $7, contact_at = $8, timeout_ms = CASE WHEN timeout_ms > $9 THEN $9 ELSE timeout_ms END
-         WHERE id = $1 AND version = $2 AND status = 'pending' RETURNING {COLUMNS}, plan, variables"
+         WHERE id = $1 AND version = $2 AND status = 'pending' RETURNING {COLUMNS}, plan, variables, memory_given"
     );
     let now = tx.now();
     let params = params![
@@ -65,6 +67,7 @@ pub(crate) fn assign(
         plan: json(&row, "plan")?,
         variables: given::open(key, job.pipeline, &row, "variables")?,
         expected_bytes: crate::store::usage::expected(tx, job.project, &job.name)?,
+        given_bytes: opt_count(&row, "memory_given")?,
         job,
     }))
 }

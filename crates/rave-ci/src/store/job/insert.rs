@@ -12,13 +12,15 @@ use rave_store::{Error, Tx, params};
 use super::change::{Stored, stored_of};
 use super::when_label;
 use crate::features;
-use crate::store::{number, resource, state_label, to_json};
+use crate::store::{int, number, resource, state_label, to_json};
 
 /// A job of a new pipeline.
 pub(crate) struct NewJob {
     pub(crate) node: Node,
     pub(crate) plan: JobPlan,
     pub(crate) timeout_ms: i64,
+    /// What its variables ask for of memory before it begins.
+    pub(crate) memory_asked: Option<u64>,
 }
 
 /// Adds the jobs of a new pipeline in order, each in its node's state, which is [`JobState::Created`].
@@ -63,6 +65,7 @@ pub(crate) fn insert_all(
                 job.node.interruptible,
                 group,
                 to_json(&features::needed(&job.plan))?,
+                job.memory_asked.map(int),
             ];
             let first = values.len() + 1;
             let places = (first..first + row.len()).map(|it| format!("${it}"));
@@ -73,7 +76,7 @@ pub(crate) fn insert_all(
         let sql = format!(
             "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                  plan, tags, protected, status, may_fail, allow_failure, user_id, timeout_ms, created_at, bridge,
-                 interruptible, resource_group_id, features) VALUES {}",
+                 interruptible, resource_group_id, features, memory_asked) VALUES {}",
             rows.join(", ")
         );
         tx.execute(&sql, &values)?;
@@ -99,13 +102,22 @@ fn resource_groups<'a>(
     Ok(groups)
 }
 
-/// Puts a new try in the place of an ended job, in the state in which one begins. Returns its id.
+/// A new try of an ended job.
+pub(crate) struct NewTry {
+    /// Who tries it again; `None`: the rules do.
+    pub(crate) user: Option<UserId>,
+    /// The state in which it begins.
+    pub(crate) state: JobState,
+    pub(crate) due_at: Option<Timestamp>,
+    /// The memory that it gets, where that is not what the old one had.
+    pub(crate) memory_given: Option<u64>,
+}
+
+/// Puts a new try in the place of an ended job. Returns its id.
 pub(crate) fn insert_retry(
     tx: &mut Tx<'_>,
     old: JobId,
-    user: Option<UserId>,
-    state: JobState,
-    due_at: Option<Timestamp>,
+    new: &NewTry,
 ) -> Result<(JobId, Stored), Error> {
     tx.execute(
         "UPDATE ci_job SET retried = 1, version = version + 1 WHERE id = $1",
@@ -113,21 +125,23 @@ pub(crate) fn insert_retry(
     )?;
     let sql = "INSERT INTO ci_job (pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                    plan, tags, protected, status, may_fail, allow_failure, tries, user_id, variables, timeout_ms, created_at,
-                   bridge, interruptible, resource_group_id, features, queued_at, due_at)
+                   bridge, interruptible, resource_group_id, features, memory_asked, memory_given, queued_at, due_at)
                SELECT pipeline_id, project_id, position, name, stage, stage_index, needs, run_when, start_in_ms,
                    plan, tags, protected, CAST($5 AS TEXT), may_fail, may_fail,
                    tries + 1, COALESCE(CAST($2 AS BIGINT), user_id), variables, timeout_ms, CAST($3 AS BIGINT),
-                   bridge, interruptible, resource_group_id, features, CAST($6 AS BIGINT), CAST($4 AS BIGINT)
+                   bridge, interruptible, resource_group_id, features, memory_asked,
+                   COALESCE(CAST($7 AS BIGINT), memory_given), CAST($6 AS BIGINT), CAST($4 AS BIGINT)
                FROM ci_job WHERE id = $1 RETURNING id, name, stage, started_at, resource_group_id";
     let now = tx.now();
-    let queued_at = (state == JobState::Pending).then_some(now);
+    let queued_at = (new.state == JobState::Pending).then_some(now);
     let params = params![
         old.0,
-        user.map(|it| it.0),
+        new.user.map(|it| it.0),
         now,
-        due_at,
-        state_label(state),
+        new.due_at,
+        state_label(new.state),
         queued_at,
+        new.memory_given.map(int),
     ];
     let row = tx.query_one(sql, params)?;
     Ok((JobId(row.int("id")?), stored_of(&row)?))

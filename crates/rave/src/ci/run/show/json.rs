@@ -55,6 +55,7 @@ pub(crate) fn shape(job: &LocalJob) -> Value {
         "allow_failure": job.allow_failure,
         "retries": job.retries,
         "waits_for": job.waits_for,
+        "pending_message": job.pending_message,
         "duration_ms": duration,
         "artifacts": job.artifacts.iter().map(|it| json!({
             "kind": it.kind, "filename": it.filename, "size_bytes": it.size_bytes,

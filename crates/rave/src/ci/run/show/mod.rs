@@ -110,7 +110,10 @@ pub(super) fn reason(job: &LocalJob) -> Option<String> {
         (Status::Created, ..) if !job.waits_for.is_empty() => {
             Some(format!("for {}", list(&job.waits_for)))
         }
-        (Status::Pending, ..) => Some("for a free place".to_owned()),
+        (Status::Pending, ..) => {
+            let message = job.pending_message.clone();
+            Some(message.unwrap_or_else(|| "for a free place".to_owned()))
+        }
         (Status::Manual, ..) => Some(format!("start it with --manual {}", quoted(&job.name))),
         (Status::Skipped, ..) => Some("because of the jobs before it".to_owned()),
         _ if job.retries > 0 => Some(format!("try {}", job.retries + 1)),
