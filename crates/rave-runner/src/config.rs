@@ -318,6 +318,8 @@ pub struct RunnerConfig {
     pub max_memory_bytes: Option<u64>,
     /// Below this much free space where working copies live no job begins; at most a twentieth of the file system.
     pub disk_reserve_bytes: u64,
+    /// What a job may write to the disk. `None`: half of what is free as it begins.
+    pub job_disk_bytes: Option<u64>,
     /// Processors' worth of time per job.
     pub cpus: Option<f64>,
     /// The most processes and threads per job.
@@ -423,6 +425,7 @@ impl RunnerConfig {
             default_memory_bytes: None,
             max_memory_bytes: None,
             disk_reserve_bytes: 1 << 30,
+            job_disk_bytes: None,
             cpus: None,
             pids: Some(4096),
             output_limit_bytes: 4 << 20,

@@ -348,6 +348,7 @@ impl Embedded {
         settings.cache_s3 = wanted.cache.as_ref().map(open_bucket).transpose()?;
         settings.memory = wanted.memory;
         settings.disk_reserve_bytes = wanted.disk_reserve_bytes;
+        settings.job_disk_bytes = wanted.job_disk_bytes;
         settings.clock = base.clock.clone();
         let runner = make(settings)?;
         let (drain, abort) = (CancellationToken::new(), CancellationToken::new());

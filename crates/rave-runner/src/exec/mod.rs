@@ -10,7 +10,7 @@ mod pod;
 mod sandbox;
 mod services;
 mod shell;
-mod vm;
+pub(crate) mod vm;
 pub(crate) mod wanted;
 mod watch;
 

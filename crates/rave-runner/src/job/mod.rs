@@ -1,6 +1,7 @@
 //! One job from its announcement to its result.
 
 mod archives;
+mod disk;
 pub(crate) mod lost;
 mod memory;
 pub(crate) mod place;
@@ -8,6 +9,7 @@ mod run_steps;
 mod sources;
 mod stages;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::source::Remote;
 use crate::trace::{Form, Tone, Trace};
 use crate::variables::Variables;
 use crate::wire;
+use disk::Quota;
 use place::Place;
 use stages::{Failure, Stages};
 
@@ -106,6 +109,9 @@ pub(crate) async fn run(
         };
         let ended = match admitted {
             Ok(grant) => {
+                let written = (place.written(), config.clock.now());
+                let quota = Quota::settle(config.job_disk_bytes, written.0, written.1);
+                let stop = stops.all.clone();
                 let mut stages = Stages {
                     shared,
                     session: None,
@@ -119,7 +125,8 @@ pub(crate) async fn run(
                     stops,
                     deadline: Instant::now() + Duration::from_secs(timeout),
                 };
-                let failure = stages.run().await;
+                let run = Box::pin(stages.run());
+                let failure = bounded(run, quota.as_ref(), &trace, &stop).await;
                 (failure, Some(stages.grant.end().await))
             }
             Err(failure) => (Some(failure), None),
@@ -146,6 +153,29 @@ pub(crate) async fn run(
     }
 }
 
+/// Runs a job's stages, and ends them when it writes more to the disk than it may.
+async fn bounded(
+    mut run: Pin<Box<impl Future<Output = Option<Failure>>>>,
+    quota: Option<&Quota>,
+    trace: &Trace,
+    stop: &CancellationToken,
+) -> Option<Failure> {
+    let exceeded = async {
+        match quota {
+            Some(quota) => quota.exceeded().await,
+            None => std::future::pending().await,
+        }
+    };
+    let exceeded = tokio::select! {
+        failure = &mut run => return failure,
+        exceeded = exceeded => exceeded,
+    };
+    trace.line(Tone::Error, &exceeded.text());
+    stop.cancel();
+    run.await;
+    Some(Failure::Disk)
+}
+
 /// Writes the last line of the log and returns the result.
 fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdict {
     let Some(failure) = failure else {
@@ -168,6 +198,10 @@ fn conclude(trace: &Trace, failure: Option<Failure>, timeout_secs: u64) -> Verdi
         Failure::OutOfMemory => (
             "out of memory".to_owned(),
             failed("script_failure", Some(137)),
+        ),
+        Failure::Disk => (
+            "it wrote more to the disk than it may".to_owned(),
+            failed("script_failure", None),
         ),
         Failure::ScriptTimeout => (
             "the script took longer than it may".to_owned(),

@@ -182,6 +182,16 @@ impl Place {
         self.base.with_file_name(name)
     }
 
+    /// Lists the directories below which everything is that a job can write to the machine's disk.
+    pub(crate) fn written(&self) -> Vec<PathBuf> {
+        vec![
+            self.project.clone(),
+            self.temporary.clone(),
+            self.image_scratch(),
+            self.machine_dir(crate::exec::vm::DIRECTORY),
+        ]
+    }
+
     /// Makes the job's owner the owner of everything in its directories. An image has more users than one.
     pub(crate) fn take_back(&self) -> io::Result<()> {
         let Some(owner) = self.owner else {

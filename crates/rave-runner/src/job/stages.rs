@@ -37,6 +37,8 @@ pub(crate) enum Failure {
     Canceled,
     Interrupted,
     Configuration(String),
+    /// It wrote more to the disk than it may.
+    Disk,
     /// An image cannot be had.
     Image(String),
     System(String),

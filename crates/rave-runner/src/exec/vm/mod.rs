@@ -42,7 +42,7 @@ const AROUND: u64 = 512 << 20;
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(120);
 /// The place of a machine in its slot.
-const DIRECTORY: &str = ".vm";
+pub(crate) const DIRECTORY: &str = ".vm";
 
 /// The executor.
 pub(super) struct Vm {
