@@ -13,7 +13,10 @@ import pytest
 import requests
 from harness import secrets
 from harness.gate import Gates
+from harness.postgres import free_port
+from harness.runner import RemoteRunner
 from harness.server import BINARY, Server, environment, run
+from harness.tls import Authority, TlsFront
 from harness.wait import wait_for
 from harness.world import World, unique
 
@@ -159,6 +162,49 @@ three: {{tags: [three], script: [echo late]}}
         gates.open(second)
         run.end("success")
         assert desk.wait() == 0, desk.log()
+
+
+def test_a_server_behind_tls_of_a_private_authority(own_server: Make, scratch: Path) -> None:
+    directory = scratch / unique("tls")
+    directory.mkdir()
+    known, stranger = Authority(directory, "known"), Authority(directory, "stranger")
+    front = TlsFront(known)
+    server = own_server(config="[runner]\nembedded = false\n", arguments=("--external-url", front.url), listen=f"127.0.0.1:{free_port()}")
+    front.server = server.start()
+    world = World(server, scratch)
+    token = secrets.note(world.root.post("/user/runners", json={"runner_type": "instance_type"}).json()["token"])
+    # Sources from this machine's store and from the server, artifacts, and what a script itself asks the server.
+    yaml = """
+stages: [a, b]
+one:
+  stage: a
+  script: [git ls-remote origin, 'curl -sS --fail --cacert "$CI_SERVER_TLS_CA_FILE" "$CI_API_V4_URL/job?job_token=$CI_JOB_TOKEN" | tee file']
+  artifacts: {paths: [file]}
+two:
+  stage: b
+  variables: {RAVE_OBJECT_CACHE: "false"}
+  script: [cat file .gitlab-ci.yml]
+"""
+    try:
+        with Desk(world.directory("desk")) as desk:
+            register = ("register", "--url", front.url, "--token", token)
+            for more in ((), ("--tls-ca-file", str(stranger.path))):
+                refused = desk.command(*register, *more, status=1)
+                assert "invalid peer certificate" in refused.stderr and "--tls-ca-file" in refused.stderr
+            missing = desk.command(*register, "--tls-ca-file", "/nowhere", status=1)
+            assert "cannot read /nowhere" in missing.stderr
+            desk.command(*register, "--tls-ca-file", os.path.relpath(known.path, desk.directory))
+            named = re.search(r'tls-ca-file = "(/.*)"', desk.config.read_text())
+            assert named and known.path.samefile(named[1])
+            assert desk.command("verify").stdout.startswith("alive")
+            desk.start()
+            run = world.ci(yaml).end("success")
+            assert f'"id":{run.job("one").id}' in run.trace("two").replace(" ", "")
+        # The same without a file.
+        with RemoteRunner(world.directory("alone"), front.url, token, "--tls-ca-file", str(known.path)):
+            world.ci(yaml).end("success")
+    finally:
+        front.close()
 
 
 def test_more_runners_than_places_take_turns(lonely: World) -> None:

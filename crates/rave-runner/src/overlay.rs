@@ -5,6 +5,9 @@ use reqwest::Url;
 
 use crate::wire::{Hook, Job, Variable};
 
+/// The variable that names the file with the certificates of the server.
+pub(crate) const CERTIFICATES: &str = "CI_SERVER_TLS_CA_FILE";
+
 /// What is added to jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {
@@ -18,7 +21,7 @@ pub struct Overlay {
     pub pre_build_script: Option<String>,
     /// Commands after the job's script, in the same shell.
     pub post_build_script: Option<String>,
-    /// Certificates, as PEM, that git trusts for the server.
+    /// Certificates, as PEM, that git trusts for the server, and that jobs find in the file `CI_SERVER_TLS_CA_FILE`.
     pub certificates: Option<String>,
 }
 
@@ -51,17 +54,19 @@ impl Overlay {
             let after = self.post_build_script.iter().cloned();
             step.script = before.chain(step.script.drain(..)).chain(after).collect();
         }
-        if let Some(certificates) = &self.certificates {
-            let variable = Variable {
-                key: "CI_SERVER_TLS_CA_FILE".to_owned(),
-                value: certificates.clone(),
-                file: true,
-                ..Variable::default()
-            };
-            job.variables.insert(0, variable);
-            let trust = "export GIT_SSL_CAINFO=\"$CI_SERVER_TLS_CA_FILE\"";
-            job.hooks.insert(0, hook("pre_get_sources_script", trust));
+        if let Some(certificates) = self.certificates() {
+            job.variables.insert(0, certificates);
         }
+    }
+
+    /// Returns the variable that names the file with the certificates of the server.
+    pub(crate) fn certificates(&self) -> Option<Variable> {
+        Some(Variable {
+            key: CERTIFICATES.to_owned(),
+            value: self.certificates.clone()?,
+            file: true,
+            ..Variable::default()
+        })
     }
 }
 
@@ -122,8 +127,7 @@ mod tests {
         assert_eq!(job.steps[0].script, ["first", "make", "last"]);
         assert_eq!(job.steps[1].script, ["bye"]);
         let hooks: Vec<&str> = job.hooks.iter().map(|it| it.script[0].as_str()).collect();
-        assert_eq!(hooks[1..], ["before", "own", "behind"]);
-        assert!(hooks[0].contains("GIT_SSL_CAINFO"));
+        assert_eq!(hooks, ["before", "own", "behind"]);
         assert_eq!(job.variables[0].key, "CI_SERVER_TLS_CA_FILE");
         assert_eq!(job.variables[1].value, "http://a:b@y/t.git");
     }

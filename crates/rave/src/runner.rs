@@ -7,6 +7,7 @@ mod file;
 mod metrics_page;
 mod process;
 mod table;
+mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use crate::up::Signals;
 use crate::wiring::{self, Base, VERSION};
 use commands::environment;
 use file::{Entry, File};
+use tls::TlsFiles;
 
 /// How long the embedded runner may take to report the jobs that it gives up.
 const REPORT: Duration = Duration::from_secs(15);
@@ -56,6 +58,7 @@ enum RunnerCommand {
 Examples:
   rave runner register --url https://rave.example.org --token glrt-...
   rave runner register --url https://gitlab.com --token glrt-... --name laptop --executor shell
+  rave runner register --url https://rave.corp --token glrt-... --tls-ca-file /etc/ssl/corp.pem
   rave runner register --url https://old.example.org --registration-token GR1348941... --tag-list nix,linux"
     )]
     Register(commands::RegisterArgs),
@@ -185,6 +188,8 @@ struct AloneArgs {
     /// The disk of a virtual machine, in bytes; 0: what jobs change stays in its memory
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 30)]
     vm_disk: u64,
+    #[command(flatten)]
+    tls: TlsFiles,
     /// Log as `human` or `json`
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -275,6 +280,8 @@ fn run_alone(args: AloneArgs) -> anyhow::Result<ExitCode> {
     config.shell_user = args.shell_user;
     config.memory.budget_bytes = args.budget;
     config.memory.profile = args.profile;
+    config.tls = args.tls.read(Path::new(""))?;
+    config.overlay.certificates = config.tls.roots.clone();
     wiring::runtime()?.block_on(async {
         let runner = make(config)?;
         runner.verify().await.map_err(|error| {
@@ -535,22 +542,7 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     if let Some(bytes) = entry.output_limit_bytes {
         config.output_limit_bytes = bytes;
     }
-    let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<String>> {
-        let Some(path) = path else {
-            return Ok(None);
-        };
-        let path = directory.join(path);
-        let text = std::fs::read_to_string(&path);
-        text.map(Some)
-            .with_context(|| format!("cannot read {}", path.display()))
-    };
-    config.tls.roots = read(&entry.tls_ca_file)?;
-    let (certificate, key) = (read(&entry.tls_cert_file)?, read(&entry.tls_key_file)?);
-    config.tls.identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some(Secret::new(format!("{certificate}\n{key}"))),
-        (None, None) => None,
-        _ => anyhow::bail!("tls-cert-file and tls-key-file go together"),
-    };
+    config.tls = entry.tls.read(directory)?;
     config.overlay = Overlay {
         clone_url: entry.clone_url.clone(),
         pre_get_sources_script: entry.pre_get_sources_script.clone(),

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::stages::{Failure, Stage, Stages, blocking};
 use crate::exec::{Outcome, Setup, Task, Whose};
+use crate::overlay::CERTIFICATES;
 use crate::script::{Body, script, with_echo};
 use crate::source::store::Store;
 use crate::source::{self, Objects, Strategy};
@@ -181,8 +182,11 @@ impl Stages<'_> {
         let commands = store.commands(&self.job.git_info, &self.remote, &self.user_agent());
         let commands = commands.map_err(|it| system(&it))?;
         let place = store.place();
-        let (prepared, variables) = (place.clone(), Variables::default());
-        blocking(move || prepared.prepare(false, &Variables::default()))
+        let mut variables = Variables::default();
+        let certificates = self.shared.config.overlay.certificates();
+        variables.extend_from_job(certificates.as_slice(), &place.job_temporary);
+        let (prepared, given) = (place.clone(), variables.clone());
+        blocking(move || prepared.prepare(false, &given))
             .await
             .map_err(|it| system(&it))?;
         let job = wire::Job {
@@ -207,7 +211,7 @@ impl Stages<'_> {
         };
         let task = Task {
             script: script(&variables, &body),
-            environment: self.remote.environment(false),
+            environment: self.remote.environment(false, variables.get(CERTIFICATES)),
             whose: Whose::Runner,
             deadline: self.deadline,
         };

@@ -11,6 +11,7 @@ use super::run_steps;
 use crate::exec::cgroup::Overrun;
 use crate::exec::{Outcome, Session, Setup, SetupError, Task, Whose};
 use crate::host::Grant;
+use crate::overlay::CERTIFICATES;
 use crate::report::Stops;
 use crate::runner::Shared;
 use crate::script::{Body, script, with_echo};
@@ -381,7 +382,9 @@ impl Stages<'_> {
                     commands,
                 },
             ),
-            environment: self.remote.environment(force_https),
+            environment: self
+                .remote
+                .environment(force_https, self.variables.get(CERTIFICATES)),
             whose,
             deadline,
         };

@@ -50,8 +50,13 @@ impl Remote {
     }
 
     /// Returns the environment in which git finds the credentials, for this server only. With `force_https`, addresses by
-    /// which people with SSH keys name repositories of this server stand for those that a job can reach.
-    pub(crate) fn environment(&self, force_https: bool) -> Vec<(String, String)> {
+    /// which people with SSH keys name repositories of this server stand for those that a job can reach. `certificates` is
+    /// a file with those that the server's is signed with, empty for none beside the system's.
+    pub(crate) fn environment(
+        &self,
+        force_https: bool,
+        certificates: &str,
+    ) -> Vec<(String, String)> {
         let mut environment = vec![("GIT_TERMINAL_PROMPT".to_owned(), "0".to_owned())];
         let mut config: Vec<(String, String)> = Vec::new();
         if let Some(Credentials {
@@ -71,6 +76,11 @@ impl Remote {
         if force_https {
             config.extend(self.instead_of());
         }
+        if let Some((origin, _)) = self.origin().filter(|_| !certificates.is_empty()) {
+            // For this server only: submodules from elsewhere are checked with the system's.
+            let key = format!("http.{origin}/.sslCAInfo");
+            config.push((key, certificates.to_owned()));
+        }
         if !config.is_empty() {
             environment.push(("GIT_CONFIG_COUNT".to_owned(), config.len().to_string()));
         }
@@ -83,16 +93,20 @@ impl Remote {
 
     /// Lists the settings that put this server's address in place of others of the same host.
     fn instead_of(&self) -> Vec<(String, String)> {
-        let url = Url::parse(&self.url).ok();
-        let url = url.filter(|it| matches!(it.scheme(), "http" | "https"));
-        let Some((origin, host)) =
-            url.and_then(|it| Some((it.origin().ascii_serialization(), it.host_str()?.to_owned())))
-        else {
+        let Some((origin, host)) = self.origin() else {
             return Vec::new();
         };
         [format!("git@{host}:"), format!("ssh://git@{host}/")]
             .map(|it| (format!("url.{origin}/.insteadOf"), it))
             .into()
+    }
+
+    /// Returns the address of the server and its name, if it speaks HTTP.
+    fn origin(&self) -> Option<(String, String)> {
+        let url = Url::parse(&self.url).ok()?;
+        let named = matches!(url.scheme(), "http" | "https");
+        let host = url.host_str().filter(|_| named)?.to_owned();
+        Some((url.origin().ascii_serialization(), host))
     }
 }
 
@@ -126,15 +140,20 @@ mod tests {
             Remote::parse("https://gitlab-ci-token:s%2Fcret@git.example:8443/team/app.git");
         assert_eq!(remote.url, "https://git.example:8443/team/app.git");
         assert_eq!(remote.password(), Some("s/cret"));
-        let environment = remote.environment(false);
+        let environment = remote.environment(false, "");
         let key = (
             "GIT_CONFIG_KEY_1".to_owned(),
             "credential.https://git.example:8443.helper".to_owned(),
         );
         assert!(environment.contains(&key), "{environment:?}");
-        let forced = remote.environment(true);
+        let forced = remote.environment(true, "/t/ca.pem");
         for (key, value) in [
-            ("GIT_CONFIG_COUNT", "4"),
+            ("GIT_CONFIG_COUNT", "5"),
+            (
+                "GIT_CONFIG_KEY_4",
+                "http.https://git.example:8443/.sslCAInfo",
+            ),
+            ("GIT_CONFIG_VALUE_4", "/t/ca.pem"),
             (
                 "GIT_CONFIG_KEY_2",
                 "url.https://git.example:8443/.insteadOf",

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::edit::{self, NewEntry};
 use super::file::{self, Entry, Parsed};
 use super::host_name;
+use super::tls::TlsFiles;
 use crate::config::Executor;
 use crate::failure::{Usage, hinted};
 use crate::terminal::{print, say};
@@ -86,6 +87,8 @@ pub(crate) struct RegisterArgs {
     /// With a registration token: a note for whoever maintains it
     #[arg(long, value_name = "TEXT")]
     maintenance_note: Option<String>,
+    #[command(flatten)]
+    tls: TlsFiles,
     /// Accepted because gitlab-runner has it: nothing is ever asked
     #[arg(long, short, hide = true)]
     non_interactive: bool,
@@ -195,7 +198,10 @@ pub(crate) fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
         refuse_settings(args)?;
     }
     let directory = super::directory_of(path);
-    let registrar = registrar(&args.url, &token, &directory, &name)?;
+    let mut config = super::bare_config(&args.url, Secret::new(token.as_str()), &directory);
+    config.name = name.clone();
+    config.tls = args.tls.read(Path::new(""))?;
+    let registrar = registrar_of(&config)?;
     let account = wiring::runtime()?.block_on(async {
         if own {
             return registrar.verify().await;
@@ -216,6 +222,7 @@ pub(crate) fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
         let hint = match error.status().map(|it| it.as_u16()) {
             Some(403) => "the token is not valid there: make a runner on the server's Runners page and use the token that it shows",
             Some(410) => "the server allows no registration tokens: make a runner on its Runners page and use --token",
+            None => "check --url; a server whose certificate is signed by an authority of your own needs --tls-ca-file",
             _ => "check --url",
         };
         hinted("the server does not accept this runner", hint, Some(error.into()))
@@ -237,6 +244,7 @@ pub(crate) fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
             Executor::Vm => "vm",
             Executor::Shell => "shell",
         },
+        tls: args.tls.keys(),
     };
     let known = |it: &Entry| it.url == new.url && it.id == Some(new.id) && new.id != 0;
     if !text.is_empty() && load(path)?.1.file.entries.iter().any(known) {
@@ -287,12 +295,6 @@ fn refuse_settings(args: &RegisterArgs) -> anyhow::Result<()> {
         ))
         .into()),
     }
-}
-
-fn registrar(url: &str, token: &str, directory: &Path, name: &str) -> anyhow::Result<Registrar> {
-    let mut config = super::bare_config(url, Secret::new(token), directory);
-    config.name = name.to_owned();
-    registrar_of(&config)
 }
 
 fn registrar_of(config: &rave_runner::RunnerConfig) -> anyhow::Result<Registrar> {

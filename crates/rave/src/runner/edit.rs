@@ -19,6 +19,8 @@ pub(super) struct NewEntry {
     pub(super) obtained_at: Timestamp,
     pub(super) expires_at: Option<String>,
     pub(super) executor: &'static str,
+    /// Keys that name certificates.
+    pub(super) tls: Vec<(&'static str, String)>,
 }
 
 /// Returns the text with one more entry at its end.
@@ -44,6 +46,9 @@ pub(super) fn with_entry(text: &str, new: &NewEntry) -> String {
         new.expires_at.as_deref().unwrap_or(never),
     );
     line("executor", &quoted(new.executor));
+    for (key, path) in &new.tls {
+        line(key, &quoted(path));
+    }
     out
 }
 
@@ -209,6 +214,7 @@ mod tests {
             obtained_at: Timestamp(1_767_323_045_678),
             expires_at: None,
             executor: "sandbox",
+            tls: Vec::new(),
         };
         let once = with_entry("", &new);
         assert!(once.starts_with("concurrent = 1\n"), "{once}");

@@ -9,6 +9,7 @@ use rave_core::time::Timestamp;
 use rave_runner::PullPolicy;
 
 use super::table::{Lines, Table};
+use super::tls::TlsFiles;
 use crate::config::Executor;
 
 /// What the file says.
@@ -43,9 +44,7 @@ pub(crate) struct Entry {
     pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) clone_url: Option<String>,
     pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) tls_ca_file: Option<PathBuf>,
-    pub(crate) tls_cert_file: Option<PathBuf>,
-    pub(crate) tls_key_file: Option<PathBuf>,
+    pub(crate) tls: TlsFiles,
     pub(crate) pre_get_sources_script: Option<String>,
     pub(crate) post_get_sources_script: Option<String>,
     pub(crate) pre_build_script: Option<String>,
@@ -240,9 +239,11 @@ fn entry(
         cache_dir: table.text(lines, "cache_dir").map(PathBuf::from),
         clone_url: table.text(lines, "clone_url"),
         environment: BTreeMap::new(),
-        tls_ca_file: table.text(lines, "tls-ca-file").map(PathBuf::from),
-        tls_cert_file: table.text(lines, "tls-cert-file").map(PathBuf::from),
-        tls_key_file: table.text(lines, "tls-key-file").map(PathBuf::from),
+        tls: TlsFiles {
+            ca: table.text(lines, "tls-ca-file").map(PathBuf::from),
+            cert: table.text(lines, "tls-cert-file").map(PathBuf::from),
+            key: table.text(lines, "tls-key-file").map(PathBuf::from),
+        },
         pre_get_sources_script: table
             .text(lines, "pre_get_sources_script")
             .or_else(|| table.text(lines, "pre_clone_script")),
