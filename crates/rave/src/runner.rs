@@ -61,7 +61,7 @@ Examples:
   rave runner register --url https://rave.corp --token glrt-... --tls-ca-file /etc/ssl/corp.pem
   rave runner register --url https://old.example.org --registration-token GR1348941... --tag-list nix,linux"
     )]
-    Register(commands::RegisterArgs),
+    Register(Box<commands::RegisterArgs>),
     /// Run jobs for all runners of the configuration file
     #[command(
         after_help = "The file has gitlab-runner's own keys; what of it is not carried out is said once, with its line. Changes are taken up
