@@ -43,6 +43,41 @@ def test_a_runner_is_registered_verified_and_unregistered(world: World) -> None:
     assert world.root.get(f"/runners/{runner.id}").status_code == 200, "a runner of the server's own making stays"
 
 
+def test_a_runner_registers_itself_by_a_token_of_old(own_server: Make, scratch: Path, world: World) -> None:
+    server = own_server(config="[runner]\nembedded = false\n[ci]\nrunner_registration = true\nrunner_token_days = 30\n")
+    free = World(server.start(), scratch)
+    project = free.project()
+    token = secrets.note(free.root.post(f"/projects/{project.id}/runners/reset_registration_token").json()["token"])
+    # Where the server does not allow it, and where the token is another's, nothing is written down.
+    for other, words in ((world, "410"), (free, "403")):
+        refused = StockRunner(other)
+        done = refused.register_itself("GR1348941" + "w" * 20)
+        assert done.returncode != 0 and words in done.stderr, done.stderr
+        assert "[[runners]]" not in refused.config.read_text()
+    runner = StockRunner(free)
+    done = runner.register_itself(token, "--locked=false", "--access-level", "not_protected", "--maximum-timeout", 900)
+    assert done.returncode == 0 and "Runner registered successfully" in done.stderr, done.stderr
+    own = secrets.note(re.search(r'token = "([^"]+)"', runner.config.read_text())[1])
+    assert not own.startswith("glrt-") and re.search(r"token_expires_at = 20\d\d-", runner.config.read_text())
+    [made] = [it for it in free.root.gitlab.runners.list(get_all=True, iterator=False) if it.description == runner.tag and it.runner_type == "project_type"]
+    told = free.root.gitlab.runners.get(made.id)
+    assert (told.tag_list, told.locked, told.run_untagged, told.maximum_timeout) == ([runner.tag], False, False, 900)
+    assert [it["id"] for it in told.projects] == [project.id]
+    try:
+        runner.start()
+        run = project.push_ci(runner.tagged("work: {script: [echo by $CI_RUNNER_ID], variables: {GIT_STRATEGY: none}}\n")).end("success")
+        assert run.job("work").runner["id"] == made.id
+    finally:
+        runner.kill()
+    reset = runner.command("reset-token", "--name", runner.tag)
+    assert reset.returncode == 0, reset.stderr
+    assert secrets.note(re.search(r'token = "([^"]+)"', runner.config.read_text())[1]) != own
+    assert runner.command("verify").returncode == 0
+    gone = runner.command("unregister", "--name", runner.tag)
+    assert gone.returncode == 0, gone.stderr
+    assert free.root.get(f"/runners/{made.id}").status_code == 404, "one that registered itself goes altogether"
+
+
 def test_a_paused_runner_gets_nothing_until_it_goes_on(world: World) -> None:
     with StockRunner(world) as runner:
         world.root.request("PUT", f"/runners/{runner.id}", json={"paused": True})

@@ -49,8 +49,15 @@ class StockRunner:
         return subprocess.run(command, env=env, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
 
     def register(self, token: str | None = None, *more: object, url: str | None = None) -> subprocess.CompletedProcess[str]:
+        return self._register("--token", token or self.token, *more, url=url)
+
+    def register_itself(self, registration_token: str, *more: object) -> subprocess.CompletedProcess[str]:
+        """Makes a runner of its own by a token that many may have: the way of old."""
+        return self._register("--registration-token", registration_token, "--tag-list", self.tag, *more)
+
+    def _register(self, *more: object, url: str | None = None) -> subprocess.CompletedProcess[str]:
         return self.command(
-            "register", *more, "--non-interactive", "--url", url or self.world.server.url, "--token", token or self.token, "--name", self.tag, "--executor", "shell",
+            "register", *more, "--non-interactive", "--url", url or self.world.server.url, "--name", self.tag, "--executor", "shell",
             "--template-config", self.template, "--builds-dir", self.directory / "builds", "--cache-dir", self.directory / "cache",
         )  # fmt: skip
 
