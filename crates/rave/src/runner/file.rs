@@ -1,5 +1,8 @@
 //! A runner's configuration file, in the stock runner's own keys: what it says, and what of it is not carried out.
 
+mod entry;
+mod policy;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +11,7 @@ use rave_core::secret::Secret;
 use rave_core::time::Timestamp;
 use rave_runner::PullPolicy;
 
-use super::table::{Lines, Table};
+use super::table::Lines;
 use super::tls::TlsFiles;
 use crate::config::Executor;
 
@@ -100,9 +103,6 @@ pub(crate) struct Parsed {
     pub(crate) notices: Vec<String>,
 }
 
-/// The volume that the stock runner keeps caches in; here they are kept outside of containers.
-const CACHE: &str = "/cache";
-
 /// Why keys of the stock runner mean nothing here.
 const WHY: [(&str, &str); 21] = [
     (
@@ -188,7 +188,8 @@ pub(crate) fn parse(
     root.skip(&["session_server"]);
     root.rest(&mut lines, why);
     for table in tables {
-        file.entries.extend(entry(&mut lines, table, environment));
+        file.entries
+            .extend(entry::read(&mut lines, table, environment));
     }
     let mut seen: Vec<String> = Vec::new();
     for it in &file.entries {
@@ -207,256 +208,6 @@ pub(crate) fn parse(
         file,
         notices: lines.notices(),
     })
-}
-
-fn entry(
-    lines: &mut Lines<'_>,
-    mut table: Table<'_>,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Option<Entry> {
-    let expanded = |text: Option<String>| text.map(|it| expand(&it, environment));
-    let url = expanded(table.need_text(lines, "url"))?;
-    let token = expanded(table.need_text(lines, "token"))?;
-    let at = table.offset("executor");
-    let executor_name = table.need_text(lines, "executor")?;
-    let executor = executor_of(lines, at, &executor_name);
-    let count = |table: &mut Table<'_>, lines: &mut Lines<'_>, key: &str| {
-        table.count(lines, key).filter(|it| *it > 0)
-    };
-    let id = count(&mut table, lines, "id").and_then(|it| i64::try_from(it).ok());
-    let mut entry = Entry {
-        name: table.text(lines, "name").unwrap_or_default(),
-        url,
-        id,
-        token: Secret::new(token),
-        token_obtained_at: table.time(lines, "token_obtained_at"),
-        token_expires_at: table.time(lines, "token_expires_at"),
-        executor,
-        executor_name,
-        limit: count(&mut table, lines, "limit"),
-        output_limit_bytes: count(&mut table, lines, "output_limit").map(|it| it as u64 * 1024),
-        builds_dir: table.text(lines, "builds_dir").map(PathBuf::from),
-        cache_dir: table.text(lines, "cache_dir").map(PathBuf::from),
-        clone_url: table.text(lines, "clone_url"),
-        environment: BTreeMap::new(),
-        tls: TlsFiles {
-            ca: table.text(lines, "tls-ca-file").map(PathBuf::from),
-            cert: table.text(lines, "tls-cert-file").map(PathBuf::from),
-            key: table.text(lines, "tls-key-file").map(PathBuf::from),
-        },
-        pre_get_sources_script: table
-            .text(lines, "pre_get_sources_script")
-            .or_else(|| table.text(lines, "pre_clone_script")),
-        post_get_sources_script: table
-            .text(lines, "post_get_sources_script")
-            .or_else(|| table.text(lines, "post_clone_script")),
-        pre_build_script: table.text(lines, "pre_build_script"),
-        post_build_script: table.text(lines, "post_build_script"),
-        unhealthy_interval: table
-            .duration(lines, "unhealthy_interval")
-            .unwrap_or(Duration::from_secs(3600)),
-        memory_bytes: None,
-        cpus: None,
-        network: true,
-        read_only_paths: Vec::new(),
-        custom_build_dir: None,
-        images: Images::default(),
-        container: Container::default(),
-    };
-    let at = table.offset("environment");
-    for pair in table.list(lines, "environment") {
-        match pair.split_once('=') {
-            Some((key, value)) if is_name(key) => {
-                entry.environment.insert(key.to_owned(), value.to_owned());
-            }
-            _ => lines.complain(
-                at,
-                format!("runners.environment: {pair:?} is not NAME=value"),
-            ),
-        }
-    }
-    for name in ["docker", "sandbox"] {
-        for mut table in table.tables(lines, name) {
-            limits(lines, &mut table, &mut entry);
-            entry.images = images(lines, &mut table);
-            table.rest(lines, docker_why);
-        }
-    }
-    // Empty tables of these are what `register` of the stock runner writes.
-    table.skip_empty(&["cache", "custom_build_dir", "feature_flags", "artifact"]);
-    for mut it in table.tables(lines, "custom_build_dir") {
-        entry.custom_build_dir = it.flag(lines, "enabled");
-        it.rest(lines, why);
-    }
-    for mut cache in table.tables(lines, "cache") {
-        cache.skip_empty(&["s3", "gcs", "azure"]);
-        cache.skip_if(lines, "MaxUploadedArchiveSize", "0");
-        cache.rest(lines, |_| "caches are kept on this machine");
-    }
-    table.rest(lines, why);
-    Some(entry)
-}
-
-/// Which executor carries out what the stock runner's one stands for.
-fn executor_of(lines: &mut Lines<'_>, at: usize, name: &str) -> Executor {
-    match name {
-        "shell" => return Executor::Shell,
-        "sandbox" => {}
-        "docker" | "container" => return Executor::Container,
-        "vm" => return Executor::Vm,
-        _ => lines.complain(
-            at,
-            format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"docker\" and \"shell\""),
-        ),
-    }
-    Executor::Sandbox
-}
-
-/// Reads what containers and the sandbox have in common.
-fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut Entry) {
-    let at = table.offset("memory");
-    if let Some(text) = table.text(lines, "memory").filter(|it| !it.is_empty()) {
-        entry.memory_bytes = bytes(&text);
-        if entry.memory_bytes.is_none() {
-            lines.complain(at, format!("memory: {text:?} is no size such as \"2g\""));
-        }
-    }
-    let at = table.offset("cpus");
-    if let Some(text) = table.text(lines, "cpus").filter(|it| !it.is_empty()) {
-        entry.cpus = text
-            .parse()
-            .ok()
-            .filter(|it: &f64| it.is_finite() && *it > 0.0);
-        if entry.cpus.is_none() {
-            lines.complain(at, format!("cpus: {text:?} is no number such as \"1.5\""));
-        }
-    }
-    if entry.executor == Executor::Container {
-        container(lines, table, &mut entry.container);
-    } else {
-        entry.network = !table.text_is(lines, "network_mode", "none");
-        let at = table.offset("volumes");
-        for volume in table.list(lines, "volumes") {
-            match volume.split(':').collect::<Vec<_>>().as_slice() {
-                [CACHE] => {}
-                [from, to, "ro"] if from == to => entry.read_only_paths.push(PathBuf::from(from)),
-                _ => lines.note(
-                    at,
-                    format!("volumes: {volume:?} is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")"),
-                ),
-            }
-        }
-    }
-    table.skip_if(lines, "volumes_from", "[]");
-    table.skip_if(lines, "shm_size", "0");
-    table.skip_if(lines, "network_mtu", "0");
-    for key in [
-        "privileged",
-        "disable_entrypoint_overwrite",
-        "oom_kill_disable",
-        "disable_cache",
-        "tls_verify",
-    ] {
-        table.skip_if(lines, key, "false");
-    }
-}
-
-/// Reads what containers get of the machine.
-fn container(lines: &mut Lines<'_>, table: &mut Table<'_>, container: &mut Container) {
-    let given = |it: &String| !it.is_empty();
-    container.host = table.text(lines, "host").filter(given);
-    container.network = table.text(lines, "network_mode").filter(given);
-    container.privileged = table.flag(lines, "privileged").unwrap_or(false);
-    let services = table.flag(lines, "services_privileged");
-    container.services_privileged = services.unwrap_or(container.privileged);
-    container.volumes = table.list(lines, "volumes");
-    container.volumes.retain(|it| it != CACHE);
-    container.devices = table.list(lines, "devices");
-}
-
-/// Reads which images jobs may use.
-fn images(lines: &mut Lines<'_>, table: &mut Table<'_>) -> Images {
-    let mut policies = |table: &mut Table<'_>, key: &str| {
-        let at = table.offset(key);
-        let names = table.texts(lines, key);
-        let known: Vec<PullPolicy> = names
-            .iter()
-            .filter_map(|it| PullPolicy::parse(it))
-            .collect();
-        if known.len() < names.len() {
-            lines.complain(
-                at,
-                format!("{key}: there are \"always\", \"if-not-present\" and \"never\""),
-            );
-        }
-        known
-    };
-    Images {
-        pull_policies: policies(table, "pull_policy"),
-        allowed_pull_policies: policies(table, "allowed_pull_policies"),
-        image: table.text(lines, "image").filter(|it| !it.is_empty()),
-        allowed_images: table.list(lines, "allowed_images"),
-        allowed_services: table.list(lines, "allowed_services"),
-    }
-}
-
-fn docker_why(key: &str) -> &'static str {
-    match key {
-        "helper_image" | "helper_image_flavor" => "the runner needs no image of its own",
-        "privileged" => "jobs in the sandbox never have more rights",
-        _ => "there is no such setting here",
-    }
-}
-
-/// Reads a size with one of Docker's units.
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim().to_ascii_lowercase();
-    let text = text.strip_suffix('b').unwrap_or(&text);
-    let digits = text.trim_end_matches(['k', 'm', 'g', 't']);
-    let unit = match &text[digits.len()..] {
-        "" => 1,
-        "k" => 1 << 10,
-        "m" => 1 << 20,
-        "g" => 1 << 30,
-        "t" => 1_u64 << 40,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_mul(unit)
-}
-
-fn is_name(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    bytes
-        .next()
-        .is_some_and(|it| it.is_ascii_alphabetic() || it == b'_')
-        && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'_')
-}
-
-/// Puts values of the environment in place of `$NAME` and `${NAME}`; what is not set is empty.
-fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let (name, after) = match rest.strip_prefix('{').and_then(|it| it.split_once('}')) {
-            Some(braced) => braced,
-            None => {
-                let end = rest
-                    .find(|it: char| !(it.is_ascii_alphanumeric() || it == '_'))
-                    .unwrap_or(rest.len());
-                rest.split_at(end)
-            }
-        };
-        if name.is_empty() {
-            out.push('$');
-        } else {
-            out.push_str(&environment(name).unwrap_or_default());
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]
@@ -581,17 +332,5 @@ echo [[runners]]
                 .expect_err("no TOML")
                 .contains("config.toml:1:")
         );
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, expected) in [
-            ("512m", Some(512 << 20)),
-            ("1gb", Some(1 << 30)),
-            ("7", Some(7)),
-            ("x", None),
-        ] {
-            assert_eq!(bytes(text), expected, "{text}");
-        }
     }
 }
