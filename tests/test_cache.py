@@ -9,6 +9,8 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.config import Config
+from harness import secrets
+from harness.desk import Desk
 from harness.server import Server
 from harness.wait import wait_for
 from harness.world import World, unique
@@ -84,3 +86,33 @@ broken:
     assert not [it for it in names if "absent" in it or "/other" in it], names
     assert "WARNING" in run.trace("broken")
     assert not list((world.server.data / "run" / "runner" / "builds").glob(".tmp*"))
+
+
+def test_a_bucket_is_named_in_the_stock_runners_keys(own_server: Make, scratch: Path, s3: str) -> None:
+    world, prefix = World(own_server(config="[runner]\nembedded = false\n").start(), scratch), unique("file")
+    yaml = """
+stages: [one, two]
+default: {cache: {key: it, paths: [deps]}}
+save: {stage: one, script: [mkdir deps, echo kept > deps/file]}
+restore: {stage: two, script: [cat deps/file]}
+"""
+    with Desk(world.directory("desk")) as desk:
+        number = desk.register(world, "bucket")
+        section = f"""  [runners.cache]
+    Type = "s3"
+    Path = "{prefix}"
+    [runners.cache.s3]
+      ServerAddress = "{s3.removeprefix("http://")}"
+      AccessKey = "key"
+      SecretKey = "{secrets.note("secret-of-the-bucket")}"
+      BucketName = "caches"
+      Insecure = true
+"""
+        desk.edit(lambda it: it + section)
+        desk.start()
+        run = world.ci(yaml).end("success")
+        assert "\nkept\n" in run.trace("restore").replace("\r", "")
+    [found] = client(s3).list_objects_v2(Bucket="caches", Prefix=prefix)["Contents"]
+    # Runners that do not share have their caches under the beginning of their tokens.
+    assert f"/project/{run.project.id}/it" in found["Key"] and found["Key"].startswith(f"{prefix}/runner/"), found
+    assert number == run.job("save").runner["id"] and "left out" not in desk.log()

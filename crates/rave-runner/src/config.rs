@@ -52,13 +52,13 @@ pub enum Network {
 }
 
 /// What the sandbox gives to a job.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxPolicy {
     /// Whether scripts reach the network.
     pub network: Network,
     /// Whether jobs with a network of their own reach this machine and private addresses, too.
     pub private_addresses: bool,
-    /// How long the ports of services are tried before the job goes on with a warning.
+    /// How long the ports of services are tried before the job goes on with a warning. Zero: they are not tried.
     pub services_timeout: Duration,
     /// Paths of the machine that jobs may read, beside the system's own. Absent ones are left out.
     pub read_only_paths: Vec<PathBuf>,
@@ -152,7 +152,7 @@ impl Accelerator {
 }
 
 /// What the virtual machines of jobs are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmPolicy {
     /// The sandbox in which the emulator runs, as do the scripts of the runner itself. Its network is that of the machines.
     pub sandbox: SandboxPolicy,
@@ -255,7 +255,7 @@ impl Default for ImagePolicy {
 }
 
 /// A bucket in which several runners share their caches. Its names are those of GitLab Runner's `[runners.cache.s3]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Cache {
     /// The server's host and port, or its whole address; empty for Amazon's own.
     pub server_address: String,
@@ -292,6 +292,8 @@ pub struct RunnerConfig {
     pub system_id: String,
     /// How many jobs run at once.
     pub concurrency: usize,
+    /// How many requests for a job are open at once, as far as there are places for the jobs.
+    pub request_concurrency: usize,
     /// How jobs run.
     pub executor: ExecutorKind,
     /// The user that jobs of the shell executor run as, when the runner is root. `None` is the runner's own.
@@ -412,6 +414,7 @@ impl RunnerConfig {
             name: "rave".to_owned(),
             system_id: "s_000000000000".to_owned(),
             concurrency: 1,
+            request_concurrency: 1,
             executor: ExecutorKind::Sandbox(SandboxPolicy::default()),
             shell_user: None,
             images: ImagePolicy::default(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use rave_core::id::JobId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -164,16 +165,31 @@ pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
-/// Keeps one request for a job open while a slot is free. May be dropped while it waits: no job is lost by that.
+/// Keeps requests for jobs open while slots are free. May be dropped while it waits: no job is lost by that.
 async fn poll(
     shared: &Arc<Shared>,
     jobs: &TaskTracker,
     abort: &CancellationToken,
 ) -> Result<(), RunnerError> {
-    let host = &shared.host;
-    let slots = Slots::new(host.terms().concurrency);
+    let places = shared.host.terms().concurrency;
+    let slots = Slots::new(places);
     let (metrics, labels) = (&shared.config.metrics, shared.config.labels());
-    metrics.set_limit(&labels, host.terms().concurrency);
+    metrics.set_limit(&labels, places);
+    let requests = shared.config.request_concurrency.clamp(1, places.max(1));
+    let asking = (0..requests).map(|_| Box::pin(ask(shared, &slots, jobs, abort)));
+    // None of them ends but for all of them.
+    select_all(asking).await.0
+}
+
+/// Keeps one request open while a slot is free.
+async fn ask(
+    shared: &Arc<Shared>,
+    slots: &Slots,
+    jobs: &TaskTracker,
+    abort: &CancellationToken,
+) -> Result<(), RunnerError> {
+    let host = &shared.host;
+    let (metrics, labels) = (&shared.config.metrics, shared.config.labels());
     let pool = shared.config.pool.as_ref();
     let (mut failures, mut refusals, mut at_once) = (0_u32, 0, 0_u32);
     let mut refused = None;

@@ -516,15 +516,9 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
         devices: entry.container.devices.clone(),
         ..ContainerPolicy::new(host.unwrap_or_else(|| ContainerPolicy::DOCKER_SOCKET.to_owned()))
     };
-    let sandbox = SandboxPolicy {
-        network: match entry.network {
-            true => Network::Host,
-            false => Network::None,
-        },
-        read_only_paths: entry.read_only_paths.clone(),
-        ..SandboxPolicy::default()
-    };
-    config.executor = executor(entry.executor, sandbox, &container, VmPolicy::default());
+    let (sandbox, vm) = (entry.sandbox.clone(), entry.vm.clone());
+    config.executor = executor(entry.executor, sandbox, &container, vm);
+    config.cache_s3 = entry.cache.clone();
     config.custom_build_dir = entry.custom_build_dir;
     config.images.default_image = entry.images.image.clone();
     if !entry.images.pull_policies.is_empty() {
@@ -537,6 +531,7 @@ fn config_of(entry: &Entry, directory: &Path, file: &File) -> anyhow::Result<Run
     config.default_memory_bytes = entry.memory_bytes;
     config.cpus = entry.cpus;
     config.concurrency = entry.limit.unwrap_or(file.concurrent).min(file.concurrent);
+    config.request_concurrency = entry.request_concurrency;
     config.check_interval = file.check_interval;
     config.extra_env = entry.environment.clone();
     if let Some(bytes) = entry.output_limit_bytes {

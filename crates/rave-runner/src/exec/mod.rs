@@ -237,6 +237,7 @@ pub(crate) fn open(config: &RunnerConfig) -> Result<Arc<dyn Executor>, ExecutorE
             config,
             policy.clone(),
             sandbox(own),
+            own.services_timeout,
         )?),
     })
 }

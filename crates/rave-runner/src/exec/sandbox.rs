@@ -110,8 +110,8 @@ impl Sandbox {
             );
             session.services.push(started);
         }
-        if !session.services.is_empty() {
-            let patience = self.policy.services_timeout;
+        let patience = self.policy.services_timeout;
+        if !session.services.is_empty() && !patience.is_zero() {
             services::await_ready(
                 &session.services,
                 &pod,

@@ -572,3 +572,19 @@ async fn a_user_of_the_shell_who_cannot_be_had_is_named_at_the_start() {
     let text = format!("{error:?}");
     assert!(text.contains("no-such-user"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_requests_are_open_as_the_configuration_says() {
+    let bench = Bench::start(|config| {
+        shell(config);
+        config.memory.profile = Some(rave_runner::Profile::Full);
+        (config.concurrency, config.request_concurrency) = (3, 2);
+    })
+    .await;
+    bench.server.open_requests(2).await;
+    for id in 1..=3 {
+        assert_eq!(bench.run(job(id, &["true"])).await.status, "success");
+    }
+    assert_eq!(bench.server.open_requests(2).await, 2, "never more");
+    bench.stop().await;
+}

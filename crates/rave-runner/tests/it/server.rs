@@ -60,6 +60,8 @@ struct Inner {
     queue: VecDeque<Value>,
     jobs: HashMap<i64, JobRecord>,
     requests: Vec<Value>,
+    open_requests: usize,
+    most_open_requests: usize,
     broken_requests: usize,
     git_logins: Vec<String>,
 }
@@ -159,6 +161,22 @@ impl TestServer {
         self.shared.inner.lock().expect("not poisoned").requests[0].clone()
     }
 
+    /// Waits until that many requests for a job are open, and returns the most that ever were.
+    pub(crate) async fn open_requests(&self, count: usize) -> usize {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            {
+                let inner = self.shared.inner.lock().expect("not poisoned");
+                if inner.open_requests == count {
+                    return inner.most_open_requests;
+                }
+            }
+            let late = tokio::time::Instant::now() > deadline;
+            assert!(!late, "{count} requests are not open");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Returns what git logged in with.
     pub(crate) fn git_logins(&self) -> Vec<String> {
         self.shared
@@ -224,6 +242,24 @@ async fn verify(axum::Json(body): axum::Json<Value>) -> Response {
     }
 }
 
+/// Counts a request for a job as open, as long as it lives.
+struct Open(Arc<Mutex<Inner>>);
+
+impl Open {
+    fn new(inner: &Arc<Mutex<Inner>>) -> Self {
+        let mut counted = inner.lock().expect("not poisoned");
+        counted.open_requests += 1;
+        counted.most_open_requests = counted.most_open_requests.max(counted.open_requests);
+        Self(inner.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().expect("not poisoned").open_requests -= 1;
+    }
+}
+
 async fn request(
     State(shared): State<Shared>,
     headers: HeaderMap,
@@ -236,6 +272,7 @@ async fn request(
     {
         return StatusCode::FORBIDDEN.into_response();
     }
+    let _open = Open::new(&shared.inner);
     for _ in 0..20 {
         let changed = shared.changed.notified();
         {

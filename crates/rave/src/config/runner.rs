@@ -1,6 +1,7 @@
 //! The section of the embedded runner.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rave_runner::{
     Accelerator, ContainerPolicy, ImagePolicy, MemoryPolicy, Network, Profile, PullPolicy,
@@ -114,6 +115,11 @@ fn sandbox(reader: &mut Reader) -> SandboxPolicy {
         read_only_paths: paths.map(PathBuf::from).collect(),
         devices: devices.map(PathBuf::from).collect(),
         insecure_registries: reader.list("runner.images", "insecure_registries"),
+        services_timeout: Duration::from_secs(reader.count(SECTION, "services_timeout_secs", 0)),
+        nested_namespaces: reader
+            .flag(SECTION, "nested_namespaces")
+            .unwrap_or_default(),
+        image_limit_bytes: reader.count("runner.images", "limit_bytes", 1 << 20),
         image_store_limit_bytes: reader.count("runner.images", "store_bytes", 1 << 20),
         ..SandboxPolicy::default()
     }

@@ -1,5 +1,6 @@
 //! A runner's configuration file, in the stock runner's own keys: what it says, and what of it is not carried out.
 
+mod cache;
 mod entry;
 mod policy;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use rave_core::secret::Secret;
 use rave_core::time::Timestamp;
-use rave_runner::PullPolicy;
+use rave_runner::{PullPolicy, S3Cache, SandboxPolicy, VmPolicy};
 
 use super::table::Lines;
 use super::tls::TlsFiles;
@@ -55,8 +56,13 @@ pub(crate) struct Entry {
     pub(crate) unhealthy_interval: Duration,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpus: Option<f64>,
-    pub(crate) network: bool,
-    pub(crate) read_only_paths: Vec<PathBuf>,
+    /// How many requests for a job are open at once.
+    pub(crate) request_concurrency: usize,
+    pub(crate) sandbox: SandboxPolicy,
+    /// Without the sandbox around the machines.
+    pub(crate) vm: VmPolicy,
+    /// Caches in a bucket. `None`: on this machine.
+    pub(crate) cache: Option<S3Cache>,
     pub(crate) custom_build_dir: Option<bool>,
     pub(crate) images: Images,
     pub(crate) container: Container,
@@ -104,7 +110,7 @@ pub(crate) struct Parsed {
 }
 
 /// Why keys of the stock runner mean nothing here.
-const WHY: [(&str, &str); 21] = [
+const WHY: [(&str, &str); 20] = [
     (
         "connection_max_age",
         "connections are closed when they are idle",
@@ -116,10 +122,6 @@ const WHY: [(&str, &str); 21] = [
     ("sentry_dsn", "errors are in the log"),
     ("user", "start the program as this user"),
     ("session_server", "there are no interactive terminals"),
-    (
-        "request_concurrency",
-        "the next request is sent the moment a job arrives, so one is enough",
-    ),
     (
         "strict_check_interval",
         "the next request is sent the moment a job arrives",
@@ -183,8 +185,8 @@ pub(crate) fn parse(
     };
     let tables = root.tables(&mut lines, "runners");
     // What `register` of the stock runner writes though it says nothing.
-    root.skip_if(&mut lines, "shutdown_timeout", "0");
-    root.skip_if(&mut lines, "connection_max_age", "15m0s");
+    root.skip_if("shutdown_timeout", "0");
+    root.skip_if("connection_max_age", "15m0s");
     root.skip(&["session_server"]);
     root.rest(&mut lines, why);
     for table in tables {
@@ -213,6 +215,7 @@ pub(crate) fn parse(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rave_runner::{Accelerator, Network};
 
     fn read(text: &str) -> Result<Parsed, String> {
         let environment = |name: &str| (name == "TOKEN").then(|| "glrt-from-env".to_owned());
@@ -283,7 +286,8 @@ echo [[runners]]
             Some("echo [[runners]]\n")
         );
         assert_eq!(second.memory_bytes, Some(2 << 30));
-        assert_eq!(second.cpus, Some(1.5));
+        assert_eq!((second.cpus, second.request_concurrency), (Some(1.5), 3));
+        assert_eq!((&first.cache, first.request_concurrency), (&None, 1));
         assert_eq!(second.images.image.as_deref(), Some("debian:stable"));
         assert_eq!(second.images.pull_policies, [PullPolicy::IfNotPresent]);
         assert_eq!(second.executor, Executor::Container);
@@ -293,10 +297,7 @@ echo [[runners]]
         );
         assert_eq!(
             notices,
-            [
-                "config.toml:34: runners.request_concurrency is left out: the next request is sent the moment a job arrives, so one is enough",
-                "config.toml:43: runners.docker.dns is left out: there is no such setting here",
-            ]
+            ["config.toml:43: runners.docker.dns is left out: there is no such setting here",]
         );
     }
 
@@ -305,8 +306,8 @@ echo [[runners]]
         let text = "[[runners]]\nurl = \"http://x\"\ntoken = \"t\"\nexecutor = \"sandbox\"\n[runners.sandbox]\nnetwork_mode = \"none\"\nvolumes = [\"/cache\", \"/nix/store:/nix/store:ro\", \"/data:/data\"]\n";
         let Parsed { file, notices } = read(text).expect("it is right");
         let entry = &file.entries[0];
-        assert!(!entry.network);
-        assert_eq!(entry.read_only_paths, [PathBuf::from("/nix/store")]);
+        assert_eq!(entry.sandbox.network, Network::None);
+        assert_eq!(entry.sandbox.read_only_paths, [PathBuf::from("/nix/store")]);
         let [notice] = &notices[..] else {
             panic!("one notice: {notices:?}");
         };
@@ -317,13 +318,86 @@ echo [[runners]]
     }
 
     #[test]
+    fn caches_are_in_the_bucket_that_the_file_names() {
+        let entry = |cache: &str| {
+            let text = "[[runners]]\nurl = \"http://x\"\ntoken = \"t\"\nexecutor = \"shell\"\n";
+            let mut parsed = read(&format!("{text}{cache}"))?;
+            Ok::<_, String>((parsed.file.entries.remove(0).cache, parsed.notices))
+        };
+        let bucket = "[runners.cache]\nType = \"s3\"\nPath = \"ci\"\nShared = true\nMaxUploadedArchiveSize = 0\n[runners.cache.s3]\nServerAddress = \"minio:9000\"\nAccessKey = \"a\"\nSecretKey = \"$TOKEN\"\nBucketName = \"b\"\nBucketLocation = \"\"\nInsecure = true\n[runners.cache.gcs]\n";
+        let expected = S3Cache {
+            server_address: "minio:9000".to_owned(),
+            insecure: true,
+            bucket: "b".to_owned(),
+            region: "us-east-1".to_owned(),
+            access_key: "a".to_owned(),
+            secret_key: Secret::new("glrt-from-env"),
+            session_token: None,
+            path: "ci".to_owned(),
+            shared: true,
+            path_style: None,
+        };
+        assert_eq!(entry(bucket), Ok((Some(expected), Vec::new())));
+        let missing = entry("[runners.cache]\nType = \"s3\"\n").expect_err("no bucket");
+        assert!(missing.contains("runners.cache.s3 is missing"), "{missing}");
+        let missing = entry(
+            "[runners.cache]\nType = \"s3\"\n[runners.cache.s3]\nBucketName = \"b\"\nAuthenticationType = \"iam\"\n",
+        );
+        let missing = missing.expect_err("no key");
+        assert!(
+            missing.contains("config.toml:7: runners.cache.s3.AccessKey is missing"),
+            "{missing}"
+        );
+        let (other, notices) = entry("[runners.cache]\nType = \"gcs\"\n").expect("read");
+        assert_eq!(other, None);
+        assert!(
+            notices[0].contains("runners.cache.Type is left out"),
+            "{notices:?}"
+        );
+    }
+
+    #[test]
+    fn machines_and_the_sandbox_have_their_own_tables() {
+        let text = "[[runners]]\nurl = \"http://x\"\ntoken = \"t\"\nexecutor = \"vm\"\n[runners.vm]\nkernel = \"/k\"\nmodules = \"/m\"\nmemory = \"3g\"\ncpus = 2\ndisk = \"0\"\naccelerator = \"tcg\"\n[runners.sandbox]\nnetwork_mode = \"own\"\nwait_for_services_timeout = 5\nnested_namespaces = true\nimage_limit = \"1g\"\n";
+        let Parsed { file, notices } = read(text).expect("it is right");
+        let Entry { vm, sandbox, .. } = &file.entries[0];
+        let expected = VmPolicy {
+            kernel: Some("/k".into()),
+            modules: Some("/m".into()),
+            memory_bytes: Some(3 << 30),
+            cpus: Some(2),
+            disk_bytes: None,
+            accelerator: Some(Accelerator::Tcg),
+            ..VmPolicy::default()
+        };
+        assert_eq!((vm, notices.len()), (&expected, 0), "{notices:?}");
+        let expected = SandboxPolicy {
+            network: Network::Own,
+            services_timeout: Duration::from_secs(5),
+            nested_namespaces: true,
+            image_limit_bytes: 1 << 30,
+            ..SandboxPolicy::default()
+        };
+        assert_eq!(sandbox, &expected);
+        let text = text
+            .replace("\"tcg\"", "\"xen\"")
+            .replace("timeout = 5", "timeout = -1");
+        let problems = read(&text).expect_err("it is wrong");
+        assert!(
+            problems.contains("config.toml:11: runners.vm.accelerator"),
+            "{problems}"
+        );
+        assert!(!problems.contains("timeout"), "{problems}");
+    }
+
+    #[test]
     fn all_mistakes_are_named_with_their_lines() {
         let text = "concurrent = \"two\"\n[[runners]]\nurl = 3\ntoken = \"t\"\n[[runners]]\nurl = \"http://x\"\ntoken = \"t\"\nexecutor = \"kubernetes\"\n";
         let problems = read(text).expect_err("it is wrong");
         for line in [
             "config.toml:1: concurrent must be a whole number",
             "config.toml:3: runners.url must be a text",
-            "config.toml:8: runners.executor: \"kubernetes\" does not exist here",
+            "config.toml:8: runners.executor: \"kubernetes\" does not exist here; there are \"sandbox\", \"docker\", \"vm\" and \"shell\"",
         ] {
             assert!(problems.contains(line), "no {line:?} in {problems}");
         }

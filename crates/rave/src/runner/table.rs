@@ -223,8 +223,8 @@ impl<'a> Table<'a> {
             .retain(|key, (_, value)| !(keys.contains(&key.as_str()) && empty(value)));
     }
 
-    /// Passes over a key that has the value which it has when it is absent.
-    pub(super) fn skip_if(&mut self, _: &mut Lines<'_>, key: &str, default: &str) {
+    /// Passes over a key that has this value, such as the one that it has when it is absent. Returns whether it has.
+    pub(super) fn skip_if(&mut self, key: &str, default: &str) -> bool {
         let is = self.values.get(key).is_some_and(|(_, value)| match value {
             DeValue::String(text) => text == default,
             DeValue::Integer(number) => number.to_string() == default,
@@ -232,9 +232,7 @@ impl<'a> Table<'a> {
             DeValue::Array(list) => list.is_empty() && default == "[]",
             _ => false,
         });
-        if is {
-            self.values.remove(key);
-        }
+        is && self.values.remove(key).is_some()
     }
 
     /// Notes everything that nobody took.

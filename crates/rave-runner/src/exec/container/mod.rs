@@ -46,6 +46,8 @@ pub(super) struct Containers {
     /// Tells this runner's containers from those of others.
     owner: String,
     grace: Duration,
+    /// How long services may take before the job goes on without their answer. Zero: they are not waited for.
+    patience: Duration,
     numbers: std::sync::atomic::AtomicU64,
 }
 
@@ -58,6 +60,7 @@ impl Containers {
         config: &RunnerConfig,
         policy: ContainerPolicy,
         own: Arc<Sandbox>,
+        patience: Duration,
     ) -> Result<Self, ExecutorError> {
         let engine = Engine::new(&policy.host).map_err(unusable)?;
         Ok(Self {
@@ -67,6 +70,7 @@ impl Containers {
             own,
             owner: owner(config),
             grace: config.kill_grace,
+            patience,
             numbers: std::sync::atomic::AtomicU64::new(0),
         })
     }

@@ -11,8 +11,6 @@ use tokio::time::{sleep, timeout};
 
 /// How many ports of an image are tried.
 const MOST_PORTS: usize = 20;
-/// How long a service may take before the job goes on without its answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 /// Returns the ports to try: the one that `HEALTHCHECK_TCP_PORT` names, or the lowest that the image exposes.
@@ -32,7 +30,7 @@ pub(super) fn ports(wanted: Option<&str>, exposed: &BTreeMap<String, Value>) -> 
 }
 
 /// Waits until one of the ports takes a connection; `false` when none does in time.
-pub(super) async fn wait(address: IpAddr, ports: &[u16]) -> bool {
+pub(super) async fn wait(address: IpAddr, ports: &[u16], patience: Duration) -> bool {
     let mut tries: FuturesUnordered<_> = ports
         .iter()
         .map(|port| async move {
@@ -45,7 +43,7 @@ pub(super) async fn wait(address: IpAddr, ports: &[u16]) -> bool {
             }
         })
         .collect();
-    timeout(PATIENCE, tries.next()).await.is_ok()
+    timeout(patience, tries.next()).await.is_ok()
 }
 
 #[cfg(test)]
@@ -73,6 +71,7 @@ mod tests {
             .await
             .expect("bound");
         let address = open.local_addr().expect("bound");
-        assert!(wait(address.ip(), &[1, address.port()]).await);
+        let patience = Duration::from_secs(30);
+        assert!(wait(address.ip(), &[1, address.port()], patience).await);
     }
 }

@@ -73,7 +73,7 @@ impl Containers {
                 service.variable("HEALTHCHECK_TCP_PORT"),
                 &config.exposed_ports,
             );
-            if !ports.is_empty() {
+            if !ports.is_empty() && !self.patience.is_zero() {
                 waiting.push((service, id, address, ports));
             }
         }
@@ -84,9 +84,9 @@ impl Containers {
         }
         let waits = waiting.iter().map(|(service, id, address, ports)| async move {
             let why = tokio::select! {
-                ready = ready::wait(*address, ports) => {
+                ready = ready::wait(*address, ports, self.patience) => {
                     if !ready {
-                        format!("within {} seconds", ready::PATIENCE.as_secs())
+                        format!("within {} seconds", self.patience.as_secs())
                     } else if self.engine.status(id).await.is_ok_and(|it| !it.running) {
                         // Something else answers for the address that it had.
                         "and has ended".to_owned()

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rave_core::secret::Secret;
+use rave_runner::{SandboxPolicy, VmPolicy};
 
-use super::{Container, Entry, Images, policy, why};
+use super::{Container, Entry, Images, cache, policy, why};
 use crate::config::Executor;
 use crate::runner::table::{Lines, Table};
 use crate::runner::tls::TlsFiles;
+
+/// The disk of a virtual machine that does not say it, as elsewhere.
+const VM_DISK_BYTES: u64 = 8 << 30;
 
 /// Reads an entry. `None` when something is missing that nothing can stand for, which is noted.
 pub(super) fn read(
@@ -60,8 +64,13 @@ pub(super) fn read(
             .unwrap_or(Duration::from_secs(3600)),
         memory_bytes: None,
         cpus: None,
-        network: true,
-        read_only_paths: Vec::new(),
+        request_concurrency: count(&mut table, lines, "request_concurrency").unwrap_or(1),
+        sandbox: SandboxPolicy::default(),
+        vm: VmPolicy {
+            disk_bytes: Some(VM_DISK_BYTES),
+            ..VmPolicy::default()
+        },
+        cache: None,
         custom_build_dir: None,
         images: Images::default(),
         container: Container::default(),
@@ -91,10 +100,12 @@ pub(super) fn read(
         entry.custom_build_dir = it.flag(lines, "enabled");
         it.rest(lines, why);
     }
-    for mut cache in table.tables(lines, "cache") {
-        cache.skip_empty(&["s3", "gcs", "azure"]);
-        cache.skip_if(lines, "MaxUploadedArchiveSize", "0");
-        cache.rest(lines, |_| "caches are kept on this machine");
+    for mut it in table.tables(lines, "vm") {
+        policy::vm(lines, &mut it, &mut entry.vm);
+        it.rest(lines, why);
+    }
+    for it in table.tables(lines, "cache") {
+        entry.cache = cache::read(lines, it, environment);
     }
     table.rest(lines, why);
     Some(entry)
@@ -109,7 +120,7 @@ fn executor_of(lines: &mut Lines<'_>, at: usize, name: &str) -> Executor {
         "vm" => return Executor::Vm,
         _ => lines.complain(
             at,
-            format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"docker\" and \"shell\""),
+            format!("runners.executor: {name:?} does not exist here; there are \"sandbox\", \"docker\", \"vm\" and \"shell\""),
         ),
     }
     Executor::Sandbox
@@ -124,7 +135,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Puts values of the environment in place of `$NAME` and `${NAME}`; what is not set is empty.
-fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
+pub(super) fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {

@@ -1,8 +1,9 @@
 //! What of the machine the jobs of an entry get, and which images they may use.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use rave_runner::PullPolicy;
+use rave_runner::{Accelerator, Network, PullPolicy, SandboxPolicy, VmPolicy};
 
 use super::{Container, Entry, Images};
 use crate::config::Executor;
@@ -13,12 +14,8 @@ const CACHE: &str = "/cache";
 
 /// Reads what containers and the sandbox have in common.
 pub(super) fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut Entry) {
-    let at = table.offset("memory");
-    if let Some(text) = table.text(lines, "memory").filter(|it| !it.is_empty()) {
-        entry.memory_bytes = bytes(&text);
-        if entry.memory_bytes.is_none() {
-            lines.complain(at, format!("memory: {text:?} is no size such as \"2g\""));
-        }
+    if let Some(bytes) = size(lines, table, "memory") {
+        entry.memory_bytes = Some(bytes);
     }
     let at = table.offset("cpus");
     if let Some(text) = table.text(lines, "cpus").filter(|it| !it.is_empty()) {
@@ -33,12 +30,14 @@ pub(super) fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut E
     if entry.executor == Executor::Container {
         container(lines, table, &mut entry.container);
     } else {
-        entry.network = !table.text_is(lines, "network_mode", "none");
+        sandbox(lines, table, &mut entry.sandbox);
         let at = table.offset("volumes");
         for volume in table.list(lines, "volumes") {
             match volume.split(':').collect::<Vec<_>>().as_slice() {
                 [CACHE] => {}
-                [from, to, "ro"] if from == to => entry.read_only_paths.push(PathBuf::from(from)),
+                [from, to, "ro"] if from == to => {
+                    entry.sandbox.read_only_paths.push(PathBuf::from(from));
+                }
                 _ => lines.note(
                     at,
                     format!("volumes: {volume:?} is left out; the sandbox has paths of this machine, read-only and at the same place (\"/x:/x:ro\")"),
@@ -46,9 +45,15 @@ pub(super) fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut E
             }
         }
     }
-    table.skip_if(lines, "volumes_from", "[]");
-    table.skip_if(lines, "shm_size", "0");
-    table.skip_if(lines, "network_mtu", "0");
+    if table.skip_if("wait_for_services_timeout", "-1") {
+        entry.sandbox.services_timeout = Duration::ZERO;
+    }
+    if let Some(secs @ 1..) = table.count(lines, "wait_for_services_timeout") {
+        entry.sandbox.services_timeout = Duration::from_secs(secs as u64);
+    }
+    table.skip_if("volumes_from", "[]");
+    table.skip_if("shm_size", "0");
+    table.skip_if("network_mtu", "0");
     for key in [
         "privileged",
         "disable_entrypoint_overwrite",
@@ -56,8 +61,65 @@ pub(super) fn limits(lines: &mut Lines<'_>, table: &mut Table<'_>, entry: &mut E
         "disable_cache",
         "tls_verify",
     ] {
-        table.skip_if(lines, key, "false");
+        table.skip_if(key, "false");
     }
+}
+
+/// Reads a size, which may be zero.
+fn size(lines: &mut Lines<'_>, table: &mut Table<'_>, key: &str) -> Option<u64> {
+    let at = table.offset(key);
+    let text = table.text(lines, key).filter(|it| !it.is_empty())?;
+    let found = bytes(&text);
+    if found.is_none() {
+        lines.complain(at, format!("{key}: {text:?} is no size such as \"2g\""));
+    }
+    found
+}
+
+/// Reads what only the sandbox has.
+fn sandbox(lines: &mut Lines<'_>, table: &mut Table<'_>, sandbox: &mut SandboxPolicy) {
+    if table.text_is(lines, "network_mode", "none") {
+        sandbox.network = Network::None;
+    } else if table.text_is(lines, "network_mode", "own") {
+        sandbox.network = Network::Own;
+    } else {
+        table.skip_if("network_mode", "host");
+    }
+    sandbox.nested_namespaces = table.flag(lines, "nested_namespaces").unwrap_or(false);
+    if let Some(bytes @ 1..) = size(lines, table, "image_limit") {
+        sandbox.image_limit_bytes = bytes;
+    }
+}
+
+/// Reads what virtual machines are.
+pub(super) fn vm(lines: &mut Lines<'_>, table: &mut Table<'_>, vm: &mut VmPolicy) {
+    let mut path = |key: &str| {
+        let text = table.text(lines, key).filter(|it| !it.is_empty());
+        text.map(PathBuf::from)
+    };
+    (vm.kernel, vm.modules) = (path("kernel"), path("modules"));
+    let some = |it: u64| (it > 0).then_some(it);
+    vm.memory_bytes = size(lines, table, "memory").and_then(some);
+    vm.cpus = table
+        .count(lines, "cpus")
+        .and_then(|it| u32::try_from(it).ok())
+        .filter(|it| *it > 0);
+    if let Some(bytes) = size(lines, table, "disk") {
+        vm.disk_bytes = some(bytes);
+    }
+    let at = table.offset("accelerator");
+    vm.accelerator = match table.text(lines, "accelerator").as_deref() {
+        None | Some("" | "auto") => None,
+        Some("kvm") => Some(Accelerator::Kvm),
+        Some("tcg") => Some(Accelerator::Tcg),
+        Some(other) => {
+            let text = format!(
+                "runners.vm.accelerator: {other:?} does not exist; there are \"auto\", \"kvm\" and \"tcg\""
+            );
+            lines.complain(at, text);
+            None
+        }
+    };
 }
 
 /// Reads what containers get of the machine.
