@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
-use crate::{ci, demo, failure, memory, runner, token, up, wiring};
+use crate::{cache, ci, demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
 #[derive(Debug, Parser)]
@@ -19,6 +19,7 @@ use crate::{ci, demo, failure, memory, runner, token, up, wiring};
   rave demo                            watch a real project being pushed, built and tested
   rave token create --user root        make an access token for scripts
   rave runner --url URL --token TOKEN  run jobs of a server on this machine
+  rave cache push main ./result        upload store paths to a Nix binary cache
   rave ci list                         what the pipeline of this working tree consists of
 
 `rave COMMAND --help` tells more."
@@ -64,6 +65,18 @@ Examples:
   RAVE_RUNNER_TOKEN=glrt-... rave runner --url https://gitlab.com --executor shell --concurrency 4"
     )]
     Runner(Box<runner::RunnerArgs>),
+    /// Push to and read from Nix binary caches
+    #[command(
+        after_help = "Works with RAVE's caches and with every server that speaks the Attic API. CACHE is a cache's NAME on the default server,
+SERVER:NAME, or its URL (with a token in RAVE_CACHE_TOKEN if it needs one).
+
+Examples:
+  rave cache login work https://rave.example.org/-/cache --token-stdin < token
+  rave cache create main
+  rave cache push main ./result
+  rave cache use main"
+    )]
+    Cache(Box<cache::CacheArgs>),
     /// Check, explain and run a pipeline on this machine, without a server
     #[command(
         subcommand,
@@ -161,6 +174,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Hook { name } => return rave_git::hook_main(&name),
         Command::Sandbox { .. } => return rave_runner::sandbox_main(),
         Command::Machine { .. } => return rave_runner::guest_main(),
+        Command::Cache(args) => cache::run(&args),
         Command::Ci(command) => ci::run(&command),
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),
