@@ -451,11 +451,9 @@ impl Runner {
     }
 }
 
-/// A machine that uses a runner's token.
-#[derive(Clone, Debug)]
-pub(crate) struct Manager {
-    pub(crate) id: i64,
-    pub(crate) runner: RunnerId,
+/// What a machine says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct MachineInfo {
     pub(crate) system_id: String,
     /// The program, such as `gitlab-runner`.
     pub(crate) name: String,
@@ -464,11 +462,27 @@ pub(crate) struct Manager {
     pub(crate) platform: String,
     pub(crate) architecture: String,
     pub(crate) executor: String,
-    pub(crate) ip_address: String,
-    /// What it says that it can do; `None`: it says nothing of it.
+    /// What it can do; `None`: it says nothing of it.
     pub(crate) features: Option<Vec<String>>,
+    pub(crate) ip_address: String,
     /// The most memory that it gives one job; `None`: it says nothing of it.
     pub(crate) memory_bytes: Option<u64>,
+}
+
+impl MachineInfo {
+    /// Whether it can stop a script and still run what comes after.
+    pub(crate) fn is_graceful(&self) -> bool {
+        let named = |it: &Vec<String>| it.iter().any(|it| it == "cancel_gracefully");
+        self.features.as_ref().is_some_and(named)
+    }
+}
+
+/// A machine that uses a runner's token.
+#[derive(Clone, Debug)]
+pub(crate) struct Manager {
+    pub(crate) id: i64,
+    pub(crate) runner: RunnerId,
+    pub(crate) info: MachineInfo,
     pub(crate) created_at: Timestamp,
     pub(crate) contacted_at: Timestamp,
 }

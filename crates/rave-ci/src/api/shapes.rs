@@ -347,11 +347,11 @@ pub(crate) fn runner_summary(
     active: bool,
 ) -> Value {
     let status = runner.status(now);
-    let name = last.map(|it| &it.name).filter(|it| !it.is_empty());
+    let name = last.map(|it| &it.info.name).filter(|it| !it.is_empty());
     json!({
         "id": runner.id.0,
         "description": runner.description,
-        "ip_address": last.map(|it| &it.ip_address),
+        "ip_address": last.map(|it| &it.info.ip_address),
         "active": !runner.paused,
         "paused": runner.paused,
         "is_shared": runner.kind == RunnerType::Instance,
@@ -369,14 +369,14 @@ pub(crate) fn runner_summary(
 pub(crate) fn manager(manager: &Manager, now: Timestamp) -> Value {
     json!({
         "id": manager.id,
-        "system_id": manager.system_id,
-        "version": manager.version,
-        "revision": manager.revision,
-        "platform": manager.platform,
-        "architecture": manager.architecture,
+        "system_id": manager.info.system_id,
+        "version": manager.info.version,
+        "revision": manager.info.revision,
+        "platform": manager.info.platform,
+        "architecture": manager.info.architecture,
         "created_at": manager.created_at.rfc3339(),
         "contacted_at": manager.contacted_at.rfc3339(),
-        "ip_address": manager.ip_address,
+        "ip_address": manager.info.ip_address,
         "status": manager.status(now).label(),
     })
 }

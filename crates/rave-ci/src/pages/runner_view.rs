@@ -7,7 +7,7 @@ use rave_core::time::Timestamp;
 use rave_http::component;
 
 use super::runner_form::RunnerForm;
-use crate::model::{Job, Manager, RunnerStatus, RunnerType};
+use crate::model::{Job, MachineInfo, Manager, RunnerStatus, RunnerType};
 use crate::service::runners::RunnerDetails;
 
 /// Where the runners of one owner are.
@@ -103,7 +103,7 @@ fn runner(place: &Place, row: &RunnerRow, now: Timestamp) -> Markup {
                 (activity(row.details.active))
                 @for (at, (address, name)) in row.jobs.iter().enumerate() { @if at > 0 { ", " } @else { ": " } a href=(address) { (name) } }
                 @if let Some(at) = it.contacted_at { " · last contact " (component::time(at)) }
-                @if let Some(manager) = row.details.managers.first() { " · " (program(manager)) }
+                @if let Some(manager) = row.details.managers.first() { " · " (program(&manager.info)) }
                 @if row.details.managers.len() > 1 { " · " (row.details.managers.len()) " machines" }
             }
         }
@@ -131,11 +131,11 @@ fn activity(jobs: u64) -> Markup {
     }
 }
 
-fn program(manager: &Manager) -> Markup {
+fn program(machine: &MachineInfo) -> Markup {
     html! {
-        @if !manager.name.is_empty() { (manager.name) " " } (manager.version)
-        @if !manager.platform.is_empty() { " " (manager.platform) "/" (manager.architecture) }
-        @if !manager.executor.is_empty() { " " (manager.executor) }
+        @if !machine.name.is_empty() { (machine.name) " " } (machine.version)
+        @if !machine.platform.is_empty() { " " (machine.platform) "/" (machine.architecture) }
+        @if !machine.executor.is_empty() { " " (machine.executor) }
     }
 }
 
@@ -279,16 +279,16 @@ fn machines(managers: &[Manager], now: Timestamp) -> Markup {
             @for it in managers {
                 li {
                     (lamp(it.status(now)))
-                    span.title.mono { (it.system_id) }
-                    span { (program(it)) }
+                    span.title.mono { (it.info.system_id) }
+                    span { (program(&it.info)) }
                     span.spring {}
                     span.muted { (component::time(it.contacted_at)) }
                     span.sub {
-                        @if !it.ip_address.is_empty() { span.mono { (it.ip_address) } " · " }
+                        @if !it.info.ip_address.is_empty() { span.mono { (it.info.ip_address) } " · " }
                         "first seen " (component::time(it.created_at))
-                        @if !it.revision.is_empty() && it.revision != it.version { " · revision " span.mono { (it.revision) } }
+                        @if !it.info.revision.is_empty() && it.info.revision != it.info.version { " · revision " span.mono { (it.info.revision) } }
                     }
-                    @if let Some(features) = &it.features {
+                    @if let Some(features) = &it.info.features {
                         details.sub { summary { "Can do " (features.len()) " things" } @for name in features { span.tag.mono { (name) } " " } }
                     }
                 }

@@ -17,14 +17,13 @@ use super::dispatch::Found;
 use super::memory::Offer;
 use super::queue::{Asker, Place};
 use crate::error::CiError;
-use crate::model::Runner;
+use crate::model::{MachineInfo, Runner};
 use crate::store;
 use crate::store::artifact::Source;
 use crate::store::dotenv::Left;
 use crate::store::job::{Assignment, Taken};
 use crate::store::pipeline::JobSide;
 use crate::store::queue::{Candidate, QueueFacts};
-use crate::store::runner_manager::MachineInfo;
 use crate::variables::{self, JobFacts};
 
 /// A job that was given to a runner, with everything its payload is made from.

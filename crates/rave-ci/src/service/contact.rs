@@ -9,10 +9,9 @@ use rave_core::time::Timestamp;
 
 use super::Ci;
 use crate::error::CiError;
-use crate::model::Runner;
+use crate::model::{MachineInfo, Runner};
 use crate::store;
 use crate::store::job::Held;
-use crate::store::runner_manager::MachineInfo;
 
 /// How often a machine is written down that has nothing new to say.
 const AGAIN_MS: i64 = 20_000;

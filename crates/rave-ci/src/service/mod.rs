@@ -23,6 +23,7 @@ pub(crate) mod identity;
 pub(crate) mod links;
 pub mod local;
 pub(crate) mod log;
+mod look;
 pub(crate) mod memory;
 pub(crate) mod origin;
 mod parent_artifacts;

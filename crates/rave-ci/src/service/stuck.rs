@@ -87,7 +87,7 @@ fn judge(servers: &[Server], wants: &Wants, now: Timestamp) -> Verdict {
 /// Returns what the best of a runner's machines that are there lacks for a job.
 fn lacks(server: &Server, wants: &Wants, now: Timestamp) -> Vec<String> {
     let online = |it: &&Manager| it.status(now) == RunnerStatus::Online;
-    let missing = |it: &Manager| missing_features(&wants.features, it.features.as_deref());
+    let missing = |it: &Manager| missing_features(&wants.features, it.info.features.as_deref());
     let there = server.managers.iter().filter(online).map(missing);
     there.min_by_key(Vec::len).unwrap_or_default()
 }
@@ -97,7 +97,7 @@ fn lacks(server: &Server, wants: &Wants, now: Timestamp) -> Vec<String> {
 fn most_memory(server: &Server, now: Timestamp) -> Option<u64> {
     let online = |it: &&Manager| it.status(now) == RunnerStatus::Online;
     let there = server.managers.iter().filter(online);
-    let most: Option<Vec<u64>> = there.map(|it| it.memory_bytes).collect();
+    let most: Option<Vec<u64>> = there.map(|it| it.info.memory_bytes).collect();
     most?.into_iter().max()
 }
 
@@ -218,6 +218,7 @@ impl Ci {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MachineInfo;
     use crate::model::tests::runner;
 
     fn server(tags: &[&str], change: impl FnOnce(&mut Server)) -> Server {
@@ -235,16 +236,11 @@ mod tests {
         Manager {
             id: 1,
             runner: RunnerId(1),
-            system_id: "s_1".into(),
-            name: "gitlab-runner".into(),
-            version: "19".into(),
-            revision: String::new(),
-            platform: String::new(),
-            architecture: String::new(),
-            executor: String::new(),
-            ip_address: String::new(),
-            features: features.map(names),
-            memory_bytes: None,
+            info: MachineInfo {
+                system_id: "s_1".into(),
+                features: features.map(names),
+                ..MachineInfo::default()
+            },
             created_at: Timestamp(0),
             contacted_at: Timestamp(0),
         }

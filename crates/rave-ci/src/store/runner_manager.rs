@@ -5,57 +5,31 @@ use std::collections::BTreeMap;
 use rave_core::id::{JobId, RunnerId};
 use rave_store::{Error, Row, Tx, params};
 
-use super::{Conditions, corrupt, int, opt_count, to_json};
-use crate::model::Manager;
+use super::{Conditions, int, opt_count, opt_json, to_json};
+use crate::model::{MachineInfo, Manager};
 
 const COLUMNS: &str = "id, runner_id, system_id, name, version, revision, platform, architecture, executor, ip_address, features, memory_bytes,
     created_at, contacted_at";
 
 fn of_row(row: &Row) -> Result<Manager, Error> {
-    let features = row.opt_text("features")?;
-    let features = features.map(|it| serde_json::from_str(&it)).transpose();
     Ok(Manager {
         id: row.int("id")?,
         runner: RunnerId(row.int("runner_id")?),
-        system_id: row.text("system_id")?,
-        name: row.text("name")?,
-        version: row.text("version")?,
-        revision: row.text("revision")?,
-        platform: row.text("platform")?,
-        architecture: row.text("architecture")?,
-        executor: row.text("executor")?,
-        ip_address: row.text("ip_address")?,
-        features: features.map_err(|_| corrupt("a machine's features are no list"))?,
-        memory_bytes: opt_count(row, "memory_bytes")?,
+        info: MachineInfo {
+            system_id: row.text("system_id")?,
+            name: row.text("name")?,
+            version: row.text("version")?,
+            revision: row.text("revision")?,
+            platform: row.text("platform")?,
+            architecture: row.text("architecture")?,
+            executor: row.text("executor")?,
+            ip_address: row.text("ip_address")?,
+            features: opt_json(row, "features")?,
+            memory_bytes: opt_count(row, "memory_bytes")?,
+        },
         created_at: row.time("created_at")?,
         contacted_at: row.time("contacted_at")?,
     })
-}
-
-/// What a machine says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct MachineInfo {
-    pub(crate) system_id: String,
-    /// The program, such as `gitlab-runner`.
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) revision: String,
-    pub(crate) platform: String,
-    pub(crate) architecture: String,
-    pub(crate) executor: String,
-    /// What it can do; `None`: it says nothing of it.
-    pub(crate) features: Option<Vec<String>>,
-    pub(crate) ip_address: String,
-    /// The most memory that it gives one job; `None`: it says nothing of it.
-    pub(crate) memory_bytes: Option<u64>,
-}
-
-impl MachineInfo {
-    /// Whether it can stop a script and still run what comes after.
-    pub(crate) fn is_graceful(&self) -> bool {
-        let named = |it: &Vec<String>| it.iter().any(|it| it == "cancel_gracefully");
-        self.features.as_ref().is_some_and(named)
-    }
 }
 
 /// Notes that a machine spoke for a runner.

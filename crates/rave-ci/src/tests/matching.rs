@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::world::{soon, until};
 use super::{Place, World, on_both_engines};
-use crate::store::runner_manager::MachineInfo;
+use crate::model::MachineInfo;
 
 const ONE: &str = "a:\n  script: [x]\n";
 

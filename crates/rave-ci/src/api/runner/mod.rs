@@ -20,11 +20,10 @@ use rave_http::{HttpError, Params};
 use serde_json::Value;
 
 use crate::error::CiError;
-use crate::model::Runner;
+use crate::model::{MachineInfo, Runner};
 use crate::service::Ci;
 use crate::service::memory::Offer;
 use crate::store::job::Held;
-use crate::store::runner_manager::MachineInfo;
 
 /// How often a runner reports, in seconds, unless it knows [`LIVE`].
 const INTERVAL_SECS: &str = "3";

@@ -9,7 +9,7 @@ mod shape;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use rave_core::id::ProjectId;
+use rave_core::id::{ProjectId, RunnerId};
 use rave_core::permission::Scope;
 use rave_core::time::Timestamp;
 use rave_http::{HttpError, Pagination, Params, SignedIn};
@@ -172,6 +172,12 @@ pub(crate) async fn list_all(
     shape::list(&ci, &page, &pagination).await
 }
 
+/// Answers with everything about a runner.
+async fn detailed(ci: &Ci, user: &SignedIn, id: RunnerId) -> Result<Response, HttpError> {
+    let found = ci.load_kept_runner(&user.0, id).await?;
+    Ok(Json(shape::details(ci, &user.0, &found).await?).into_response())
+}
+
 /// `GET /runners/:runner_id`.
 pub(crate) async fn show(
     ci: State,
@@ -179,8 +185,7 @@ pub(crate) async fn show(
     path: PathParams,
 ) -> Result<Response, HttpError> {
     user.need_scope(READ)?;
-    let found = ci.load_kept_runner(&user.0, path.runner()?).await?;
-    Ok(Json(shape::details(&ci, &user.0, &found).await?).into_response())
+    detailed(&ci, &user, path.runner()?).await
 }
 
 /// `GET /runners/:runner_id/managers`.
@@ -208,8 +213,7 @@ pub(crate) async fn update(
     let settings = settings(&mut params, Settings::from(&found.runner));
     params.check()?;
     ci.update_runner(found.runner.id, settings).await?;
-    let found = ci.load_kept_runner(&user.0, path.runner()?).await?;
-    Ok(Json(shape::details(&ci, &user.0, &found).await?).into_response())
+    detailed(&ci, &user, path.runner()?).await
 }
 
 /// `DELETE /runners/:runner_id`.

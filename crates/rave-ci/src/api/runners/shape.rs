@@ -87,10 +87,10 @@ pub(super) async fn details(
     }
     let more = json!({
         "tag_list": runner.tags,
-        "version": last.map(|it| &it.version),
-        "revision": last.map(|it| &it.revision),
-        "platform": last.map(|it| &it.platform),
-        "architecture": last.map(|it| &it.architecture),
+        "version": last.map(|it| &it.info.version),
+        "revision": last.map(|it| &it.info.revision),
+        "platform": last.map(|it| &it.info.platform),
+        "architecture": last.map(|it| &it.info.architecture),
         "contacted_at": runner.contacted_at.map(Timestamp::rfc3339),
         "token_expires_at": runner.token_expires_at.map(Timestamp::rfc3339),
         "run_untagged": runner.run_untagged,
