@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 
+import budget
 import handover
 import measure
 import peer
@@ -204,7 +205,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "budget": budget.budget, "clone": clone, "memory": memory}
 
 
 def main():
