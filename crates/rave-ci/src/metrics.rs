@@ -26,6 +26,9 @@ const ACTIVE: [Status; 4] = [
     Status::Scheduled,
 ];
 
+/// Into these parts times are sorted in which a job stood still, in seconds.
+const STALLS: [f64; 6] = [0.01, 0.1, 1.0, 10.0, 60.0, 600.0];
+
 /// This part's metrics.
 pub(crate) struct CiMetrics {
     jobs: Family<StatusLabel, Gauge>,
@@ -38,6 +41,8 @@ pub(crate) struct CiMetrics {
     cpu_times: Histogram,
     transfers: Histogram,
     memory_stalls: Histogram,
+    cpu_stalls: Histogram,
+    io_stalls: Histogram,
 }
 
 impl Default for CiMetrics {
@@ -52,7 +57,9 @@ impl Default for CiMetrics {
             memory_peaks: Histogram::new((0..11).map(|it| f64::from(1 << it) * 32.0 * MIB)),
             cpu_times: Histogram::new([0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0]),
             transfers: Histogram::new((0..8).map(|it| f64::from(1 << (2 * it)) * MIB)),
-            memory_stalls: Histogram::new([0.01, 0.1, 1.0, 10.0, 60.0, 600.0]),
+            memory_stalls: Histogram::new(STALLS),
+            cpu_stalls: Histogram::new(STALLS),
+            io_stalls: Histogram::new(STALLS),
         }
     }
 }
@@ -108,6 +115,16 @@ impl CiMetrics {
                 "Time in which something of a job waited for memory",
                 &self.memory_stalls,
             ),
+            (
+                "rave_ci_job_cpu_stall_seconds",
+                "Time in which something of a job waited for a processor",
+                &self.cpu_stalls,
+            ),
+            (
+                "rave_ci_job_io_stall_seconds",
+                "Time in which something of a job waited for a disk",
+                &self.io_stalls,
+            ),
         ];
         for (name, help, histogram) in used {
             registry.register(name, help, histogram.clone());
@@ -156,8 +173,14 @@ impl CiMetrics {
         if let (Some(read), Some(written)) = (usage.read_bytes, usage.written_bytes) {
             self.transfers.observe(bytes(read.saturating_add(written)));
         }
-        if let Some(stall) = usage.memory_stall_ms {
-            self.memory_stalls.observe(seconds(stall));
+        for (stall_ms, histogram) in [
+            (usage.memory_stall_ms, &self.memory_stalls),
+            (usage.cpu_stall_ms, &self.cpu_stalls),
+            (usage.io_stall_ms, &self.io_stalls),
+        ] {
+            if let Some(stall) = stall_ms {
+                histogram.observe(seconds(stall));
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::model::{Artifact, Job, Pipeline, Runner};
 use crate::service::links::Links;
 use crate::store::report::Report;
 use crate::store::resource::Wait;
+use crate::usage::Usage;
 
 /// A job with everything its page shows, the log excepted.
 pub(super) struct JobView {
@@ -200,10 +201,7 @@ impl JobView {
                 @if let Some(coverage) = job.coverage { dt { "Coverage" } dd { (words::percent(coverage)) } }
                 @if let Some(code) = job.exit_code { dt { "Exit code" } dd { (code) } }
                 @if !job.tags.is_empty() { dt { "Tags" } dd { @for tag in &job.tags { span.tag { (tag) } " " } } }
-                @if let Some(used) = job.usage.as_ref().filter(|it| it.peak_bytes > 0) {
-                    dt { "Memory" } dd { (component::size(used.peak_bytes)) " of " (component::size(used.limit_bytes)) }
-                }
-                @if let Some(cpu) = job.usage.as_ref().and_then(|it| it.cpu_ms) { dt { "CPU time" } dd { (component::duration(i64::try_from(cpu).unwrap_or(i64::MAX))) } }
+                @if let Some(used) = &job.usage { (usage(used)) }
                 @if job.trace_bytes > 0 { dt { "Log" } dd { (component::size(job.trace_bytes)) } }
                 @if let Some(at) = job.erased_at { dt { "Erased" } dd { (component::time(at)) } }
             }
@@ -301,6 +299,29 @@ impl JobView {
             Status::Skipped => "The job was skipped and has no log.",
             Status::Canceled => "The job was canceled before it wrote a log.",
             _ => "The job wrote no log.",
+        }
+    }
+}
+/// Shows what a job used, as far as its machine counts it.
+fn usage(used: &Usage) -> Markup {
+    let duration = |it: u64| component::duration(i64::try_from(it).unwrap_or(i64::MAX));
+    let stalls = [
+        (used.memory_stall_ms, "memory"),
+        (used.cpu_stall_ms, "a processor"),
+        (used.io_stall_ms, "the disk"),
+    ];
+    // Less is not felt.
+    let stalls = stalls.map(|it| (it.0.filter(|it| *it >= 100), it.1));
+    html! {
+        @if used.peak_bytes > 0 {
+            dt { "Memory" } dd { (component::size(used.peak_bytes)) " of " (component::size(used.limit_bytes)) }
+        }
+        @if let Some(cpu) = used.cpu_ms { dt { "CPU time" } dd { (duration(cpu)) } }
+        @if let (Some(read), Some(written)) = (used.read_bytes, used.written_bytes) {
+            dt { "Disk" } dd { (component::size(read)) " read, " (component::size(written)) " written" }
+        }
+        @for (stall, what) in stalls {
+            @if let Some(stall) = stall { dt { "Stalled for " (what) } dd { (duration(stall)) } }
         }
     }
 }

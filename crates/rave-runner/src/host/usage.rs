@@ -105,8 +105,14 @@ impl Usage {
             self.written_bytes
                 .map(|it| format!("{} written", shown(it))),
         );
-        let waited = self.memory_stall_ms.filter(|it| *it >= 100);
-        parts.extend(waited.map(|it| format!("{} stalled for memory", seconds(it))));
+        for (stall_ms, what) in [
+            (self.memory_stall_ms, "memory"),
+            (self.cpu_stall_ms, "a processor"),
+            (self.io_stall_ms, "the disk"),
+        ] {
+            let waited = stall_ms.filter(|it| *it >= 100);
+            parts.extend(waited.map(|it| format!("{} stalled for {what}", seconds(it))));
+        }
         Some(format!("Used {}", parts.join(", ")))
     }
 
@@ -205,10 +211,11 @@ mod tests {
         used.cpu_ms = Some(12_345);
         used.written_bytes = Some(20 * MIB);
         used.memory_stall_ms = Some(50);
+        used.io_stall_ms = Some(1_250);
         let line = used.line().expect("known");
         assert_eq!(
             line,
-            "Used 812 MiB of 4 GiB memory at most, 12.3 s of CPU time, 20 MiB written"
+            "Used 812 MiB of 4 GiB memory at most, 12.3 s of CPU time, 20 MiB written, 1.2 s stalled for the disk"
         );
         assert_eq!(usage(0, 1, 1).line(), None);
     }
