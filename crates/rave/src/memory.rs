@@ -1,4 +1,4 @@
-//! How the C library's allocator deals with large pieces of memory.
+//! How this process deals with memory: large pieces of it, and what happens to it when the machine has none left.
 
 /// From this size on a piece comes from the system and goes back to it when it is freed.
 const LARGE_BYTES: libc::c_int = 1 << 20;
@@ -20,9 +20,39 @@ pub(crate) fn return_large_pieces() {
     }
 }
 
+/// Where the kernel is told whom to end first when the machine has no memory left.
+const SCORE: &str = "/proc/self/oom_score_adj";
+/// The server goes after everything that was not asked to survive.
+const SERVER: i32 = -500;
+
+/// Lets the kernel end others before the server when the machine has no memory left, where this process may say so. Jobs and
+/// git processes raise their own score again.
+pub(crate) fn outlive_others() {
+    let score = std::fs::read_to_string(SCORE).unwrap_or_default();
+    // Whoever started it may want it to live even longer.
+    if score.trim().parse().is_ok_and(|it: i32| it <= SERVER) {
+        return;
+    }
+    if let Err(error) = std::fs::write(SCORE, SERVER.to_string()) {
+        tracing::debug!(%error, "the server cannot ask to be ended last when memory runs out");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn to_outlive_others_is_a_wish() {
+        let score = || -> i32 {
+            let text = std::fs::read_to_string(SCORE).expect("Linux");
+            text.trim().parse().expect("a number")
+        };
+        let before = score();
+        outlive_others();
+        // Without the right to it nothing changes, and nothing fails.
+        assert!(score() == before || score() == SERVER);
+    }
 
     fn resident_kib() -> u64 {
         let status = std::fs::read_to_string("/proc/self/status").expect("Linux");

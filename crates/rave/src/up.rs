@@ -19,6 +19,7 @@ use crate::config::{self, Config};
 use crate::data_dir::Lock;
 use crate::failure::hinted;
 use crate::logging;
+use crate::memory;
 use crate::runner;
 use crate::terminal::{Style, say};
 use crate::wiring::{self, Base, Parts};
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         .map(read_password)
         .transpose()?;
     logging::start(&config.log, &logging::Target::Stderr)?;
+    memory::outlive_others();
     wiring::runtime()?.block_on(async {
         let mut signals = Signals::new()?;
         let server = Server::start(&config, password.as_ref()).await?;

@@ -1,5 +1,6 @@
 //! A child process and all that it started, as one thing that ends together.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -8,6 +9,13 @@ use tokio::process::{Child, Command};
 
 /// How long a child that was asked to end may tidy up: git removes its lock files and temporary objects.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Whether this process asked the kernel to be ended after others when memory runs out, which its children inherit: a clone
+/// that takes too much is to go before the server.
+static OUTLIVES: LazyLock<bool> = LazyLock::new(|| {
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
+    score.trim().parse().is_ok_and(|it: i32| it < 0)
+});
 
 /// A child in a process group of its own. Dropping it kills the group.
 #[derive(Debug)]
@@ -25,6 +33,10 @@ impl Group {
             .id()
             .and_then(|it| i32::try_from(it).ok())
             .map(Pid::from_raw);
+        if let Some(pid) = group.filter(|_| *OUTLIVES) {
+            // It may have ended already.
+            let _ = std::fs::write(format!("/proc/{pid}/oom_score_adj"), "0");
+        }
         Ok(Self { child, group })
     }
 
