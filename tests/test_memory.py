@@ -1,4 +1,4 @@
-"""Memory as a budget: who waits for what, who gets more after too little, and many jobs on a small budget."""
+"""Memory and disk as a budget: who waits for what, who gets more after too little, and many jobs on a small budget."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +69,29 @@ def test_a_job_that_has_too_little_is_tried_again_with_twice_as_much(own_server:
     # What it took is known now.
     again = run.project.push_ci(f"work: {{script: ['{takes(90)}', 'true']}}\n").end("success")
     assert tries(again, "work") == ["success"]
+
+
+def test_a_job_that_fills_the_disk_is_ended_and_says_so(own_server: Make, scratch: Path) -> None:
+    world = world_with(own_server, scratch, job_disk_bytes=32 * MIB)
+    # What it writes after a while is what counts: the first look comes before.
+    fill = "for part in $(seq 100); do head -c 8M /dev/urandom > part$part; sleep 0.1; done; echo survived"
+    run = world.ci(f"""
+fill: {{script: ['{fill}']}}
+other: {{script: [head -c 8M /dev/zero > file, echo fine]}}
+""").end("failed")
+    assert run.statuses() == {"fill": "failed", "other": "success"}
+    log = run.trace("fill")
+    assert "wrote too much to the disk" in log and "of the 32 MiB" in log and "job_disk_bytes" in log
+    assert "\nsurvived" not in log
+    assert run.job("fill").failure_reason == "script_failure"
+
+
+def test_jobs_are_ended_before_the_server_when_memory_runs_out(own_server: Make, scratch: Path) -> None:
+    world = world_with(own_server, scratch)
+    run = world.ci("work: {script: [cat /proc/self/oom_score_adj]}\n").end("success")
+    pid = world.server.process.pid
+    assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) <= 0
+    assert "\n500" in run.trace("work")
 
 
 def test_many_jobs_on_a_small_budget(own_server: Make, scratch: Path) -> None:

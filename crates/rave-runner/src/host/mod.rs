@@ -2,69 +2,36 @@
 //!
 //! The decisions are those of [`crate::budget`]; this reads the figures, waits, and acts on the control groups of jobs.
 
+mod common;
+mod grant;
 pub(crate) mod learned;
 mod machine;
 mod usage;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use rave_core::id::JobId;
 use rave_core::memory::{Shortage, shown};
 use rave_core::time::Clock;
-use tokio::sync::Notify;
 
 use crate::budget::JobKey;
-use crate::budget::ledger::{Asking, Ledger};
+use crate::budget::ledger::Asking;
 use crate::budget::size::{MemoryPolicy, Share, Terms, Wishes};
 use crate::config::RunnerConfig;
-use crate::exec::cgroup::{CgroupError, Cgroups, JobGroup, Limits, Sample};
+use crate::exec::cgroup::{Cgroups, Limits};
 use crate::pool::Pool;
+pub(crate) use common::Common;
+use common::State;
+pub(crate) use grant::{Claim, Grant};
 pub(crate) use machine::Space;
-use usage::Tally;
 pub(crate) use usage::Usage;
 
 /// Whoever waits looks again this often: how long it waits decides as well.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What all runners of one process share: the budget and the jobs that have a part of it.
-#[derive(Debug)]
-pub(crate) struct Common {
-    state: Mutex<State>,
-    /// Memory came back, or the host is open again.
-    changed: Notify,
-    /// A job began, so that there is something to watch.
-    began: Notify,
-    /// Who watches the jobs, for all.
-    watching: tokio::sync::Mutex<()>,
-    /// How many runners there were.
-    runners: AtomicU32,
-}
-
-impl Default for Common {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(State {
-                ledger: Ledger::new(0),
-                running: Vec::new(),
-                refuses: None,
-            }),
-            changed: Notify::new(),
-            began: Notify::new(),
-            watching: tokio::sync::Mutex::default(),
-            runners: AtomicU32::new(0),
-        }
-    }
-}
-
-impl Common {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The machine, as one runner and its jobs see it.
 pub(crate) struct Host {
@@ -87,27 +54,6 @@ struct Disk {
     dir: PathBuf,
     /// Below this much free space no job begins.
     reserve_bytes: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    ledger: Ledger,
-    running: Vec<Entry>,
-    /// Why no job begins, other than for want of memory that is set aside.
-    refuses: Option<String>,
-}
-
-/// A job that runs.
-#[derive(Debug)]
-struct Entry {
-    job: JobKey,
-    share: Share,
-    group: Arc<JobGroup>,
-    tally: Tally,
-    last: Sample,
-    /// It stands still.
-    frozen: bool,
-    ending: bool,
 }
 
 /// What a runner offers the server that it asks for a job.
@@ -313,102 +259,69 @@ impl Host {
     }
 }
 
-/// What a job that was given to a runner will ask for. It ends when the job asks; dropping it ends it too.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    common: Arc<Common>,
-    key: JobKey,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use rave_core::secret::Secret;
+    use rave_core::time::SystemClock;
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.common.lock().ledger.unclaim(self.key);
-        self.common.changed.notify_waiters();
+    /// Opens the host of a runner of a process whose jobs have 256 MiB.
+    fn host(dir: &std::path::Path, pool: &Pool) -> Arc<Host> {
+        let clock = Arc::new(SystemClock);
+        let mut config = RunnerConfig::new("http://x", Secret::new("t"), dir, clock);
+        config.builds_dir = dir.to_owned();
+        config.memory.budget_bytes = Some(256 << 20);
+        config.pool = Some(pool.clone());
+        Host::open(&config)
     }
-}
 
-/// A job's part of the budget. Dropping it gives it back.
-pub(crate) struct Grant {
-    host: Arc<Host>,
-    job: JobKey,
-    pub(crate) share: Share,
-    group: Option<Arc<JobGroup>>,
-}
-
-impl Grant {
-    /// Returns what the job may use.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
-            memory_bytes: Some(self.share.limit_bytes),
-            cpus: self.host.terms().cpus,
-            pids: self.host.pids,
+    fn share(mib: u64) -> Share {
+        Share {
+            request_bytes: mib << 20,
+            limit_bytes: mib << 20,
+            explicit: true,
         }
     }
 
-    /// Makes the job's control group, where the machine has any, and has it watched.
-    pub(crate) fn begin(&mut self) -> Result<Option<Arc<JobGroup>>, CgroupError> {
-        let Some(cgroups) = &self.host.cgroups else {
-            return Ok(None);
-        };
-        let group = cgroups.make(self.limits())?;
-        self.host.lock().running.push(Entry {
-            job: self.job,
-            share: self.share,
-            group: group.clone(),
-            tally: Tally::default(),
-            last: Sample::default(),
-            frozen: false,
-            ending: false,
-        });
-        self.host.common.began.notify_one();
-        self.group = Some(group.clone());
-        Ok(Some(group))
-    }
-
-    /// Returns the job's control group, once it has one.
-    pub(crate) fn group(&self) -> Option<Arc<JobGroup>> {
-        self.group.clone()
-    }
-
-    /// Returns what the job used so far.
-    pub(crate) fn usage(&self) -> Usage {
-        let terms = self.host.terms();
-        let most_bytes = terms.most_bytes;
-        let Some(group) = &self.group else {
-            return Usage::unknown(self.share, most_bytes);
-        };
-        let sample = group.sample();
-        let mut state = self.host.lock();
-        let entry = state.running.iter_mut().find(|it| it.job == self.job);
-        let mut tally = entry.map_or_else(Tally::default, |entry| {
-            if let Some(sample) = sample {
-                entry.note(sample);
-            }
-            entry.tally.clone()
-        });
-        drop(state);
-        if let Some(overrun) = group.overrun() {
-            tally.overrun = Some(overrun.clone());
+    #[tokio::test]
+    async fn runners_of_one_process_share_its_memory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pool = Pool::new(2);
+        let (one, other) = (host(dir.path(), &pool), host(dir.path(), &pool));
+        let grant = one.admit(JobId(1), share(200), |_| ()).await;
+        let offer = other.offer();
+        assert_eq!((offer.budget_bytes, offer.free_bytes), (56 << 20, 56 << 20));
+        assert!(offer.holders.is_empty(), "the server knows nothing of them");
+        let mut said = Vec::new();
+        {
+            // The other's job has the same number, and waits for memory all the same.
+            let waiting = other.admit(JobId(1), share(100), |it| said.push(it.sentence()));
+            tokio::pin!(waiting);
+            assert!(waiting.as_mut().now_or_never().is_none());
+            assert!(other.more_than(&offer).now_or_never().is_none());
+            drop(grant);
+            other.more_than(&offer).await;
+            drop(waiting.await);
         }
-        tally.total(self.share, most_bytes, &group.consumption())
+        assert_eq!(said, ["Needs 100 MiB of memory, 56 MiB free"]);
+        assert_eq!(one.offer().free_bytes, 256 << 20);
     }
 
-    /// Ends everything of the job, and gives back what it had.
-    pub(crate) async fn end(self) -> Usage {
-        let usage = self.usage();
-        if let Some(group) = &self.group {
-            group.remove().await;
-        }
-        usage
-    }
-}
-
-impl Drop for Grant {
-    fn drop(&mut self) {
-        let mut state = self.host.lock();
-        state.running.retain(|it| it.job != self.job);
-        state.ledger.release(self.job);
-        drop(state);
-        self.host.common.changed.notify_waiters();
+    #[tokio::test]
+    async fn a_job_counts_from_the_moment_in_which_it_was_given() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = host(dir.path(), &Pool::new(1));
+        let claim = host.claim(JobId(1), 100 << 20);
+        let offer = host.offer();
+        assert_eq!(offer.holders, [(JobId(1), 100 << 20)]);
+        assert_eq!(
+            (offer.budget_bytes, offer.free_bytes),
+            (256 << 20, 156 << 20)
+        );
+        let grant = host.admit(JobId(1), share(50), |_| ()).await;
+        assert_eq!(host.offer().holders, [(JobId(1), 50 << 20)]);
+        drop((grant, claim));
+        assert!(host.offer().holders.is_empty());
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Host, State};
+use super::Host;
+use super::common::{Entry, State};
 use crate::budget::guard::{self, Act, Running};
 use crate::exec::cgroup::{Overrun, Sample};
 
