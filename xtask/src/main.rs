@@ -8,10 +8,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// The layers, the lowest first. A crate depends on crates of lower layers only, never on its neighbours.
 const LAYERS: &[(&str, &[&str])] = &[
     ("core", &["rave-core", "rave-ci-lang", "rave-nix"]),
-    (
-        "store, blob, http",
-        &["rave-store", "rave-blob", "rave-http"],
-    ),
+    ("store, http", &["rave-store", "rave-http"]),
+    ("blob", &["rave-blob"]),
     (
         "parts",
         &["rave-auth", "rave-git", "rave-ci", "rave-runner"],

@@ -1,13 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod blobs;
+mod chunk;
 mod digest;
-mod disk;
+mod error;
+mod frame;
+mod get;
+mod manifest;
+mod options;
+mod put;
 mod reader;
-mod store;
+mod seek;
+mod shelf;
+mod sweep;
+mod table;
 
+pub use blobs::{Blobs, Described, Listed};
+pub use chunk::ChunkSizes;
 pub use digest::{Digest, DigestError};
-pub use disk::DiskStore;
-pub use reader::BlobReader;
-pub use store::{
-    BlobEntry, BlobRef, BlobStore, ByteStream, GetError, PutError, StoreError, VerifyError,
-};
+pub use error::{GetError, PutError, StoreError};
+pub use options::Options;
+pub use put::{PutOptions, Stored};
+pub use reader::{BlobReader, ByteStream, FrameReader};
+pub use seek::BlobFile;
+pub use sweep::{Referrer, Sweeper, Swept};
+pub use table::MIGRATIONS;

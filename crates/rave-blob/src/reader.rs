@@ -1,48 +1,34 @@
 //! An object, or a part of one, on its way out.
 
-use std::{
-    io::{self, SeekFrom},
-    ops::Range,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use futures_util::StreamExt;
-use tokio::{
-    fs::File,
-    io::{AsyncRead, AsyncReadExt, AsyncSeekExt, ReadBuf, Take},
-};
-use tokio_util::io::ReaderStream;
+use bytes::{Buf as _, Bytes};
+use futures_util::{Stream as _, stream::BoxStream};
+use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::ByteStream;
-
-/// How much is read at once.
-const PIECE: usize = 64 * 1024;
+/// An object's bytes on their way in or out.
+pub type ByteStream<'a> = BoxStream<'a, io::Result<Bytes>>;
 
 /// Reads an object, or a part of one.
-#[derive(Debug)]
 pub struct BlobReader {
-    file: Take<File>,
+    stream: ByteStream<'static>,
+    piece: Bytes,
     range: Range<u64>,
     size_bytes: u64,
 }
 
 impl BlobReader {
-    /// Begins to read `range` of a file of `size_bytes`, which the caller has found to contain it.
-    pub(crate) async fn new(
-        mut file: File,
-        range: Range<u64>,
-        size_bytes: u64,
-    ) -> io::Result<Self> {
-        if range.start > 0 {
-            file.seek(SeekFrom::Start(range.start)).await?;
-        }
-        let length = range.end.saturating_sub(range.start);
-        Ok(Self {
-            file: file.take(length),
+    pub(crate) fn new(stream: ByteStream<'static>, range: Range<u64>, size_bytes: u64) -> Self {
+        Self {
+            stream,
+            piece: Bytes::new(),
             range,
             size_bytes,
-        })
+        }
     }
 
     /// Returns the size of the whole object.
@@ -63,10 +49,10 @@ impl BlobReader {
         self.range.end.saturating_sub(self.range.start)
     }
 
-    /// Turns the reader into a stream of pieces.
+    /// Turns the reader into a stream of pieces. Nothing may have been read yet.
     #[must_use]
     pub fn into_stream(self) -> ByteStream<'static> {
-        ReaderStream::with_capacity(self, PIECE).boxed()
+        self.stream
     }
 }
 
@@ -76,19 +62,68 @@ impl AsyncRead for BlobReader {
         context: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let polled = Pin::new(&mut self.file).poll_read(context, out);
-        let ended = matches!(polled, Poll::Ready(Ok(())))
-            && out.filled().len() == before
-            && out.remaining() > 0;
-        if ended && self.file.limit() > 0 {
-            // A file that lost its end must not pass for a short object.
-            let damaged = io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the object is shorter than it was",
-            );
-            return Poll::Ready(Err(damaged));
+        while self.piece.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_next(context)) {
+                Some(piece) => self.piece = piece?,
+                None => return Poll::Ready(Ok(())),
+            }
         }
-        polled
+        let length = self.piece.len().min(out.remaining());
+        out.put_slice(&self.piece[..length]);
+        self.piece.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobReader")
+            .field("range", &self.range)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads an object as it is stored.
+pub struct FrameReader {
+    stream: ByteStream<'static>,
+    length_bytes: u64,
+    size_bytes: u64,
+}
+
+impl FrameReader {
+    pub(crate) fn new(stream: ByteStream<'static>, length_bytes: u64, size_bytes: u64) -> Self {
+        Self {
+            stream,
+            length_bytes,
+            size_bytes,
+        }
+    }
+
+    /// Returns how many bytes come: the `Content-Length`.
+    #[must_use]
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// Returns the size of the object that they unpack to.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Turns the reader into a stream of frames.
+    #[must_use]
+    pub fn into_stream(self) -> ByteStream<'static> {
+        self.stream
+    }
+}
+
+impl fmt::Debug for FrameReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameReader")
+            .field("length_bytes", &self.length_bytes)
+            .field("size_bytes", &self.size_bytes)
+            .finish_non_exhaustive()
     }
 }

@@ -29,8 +29,6 @@ pub struct CiConfig {
     pub artifact_expiry: Duration,
     /// Largest log.
     pub trace_limit_bytes: u64,
-    /// How old bytes must be that nothing refers to before they are deleted: longer than any upload takes.
-    pub blob_grace: Duration,
     /// How many commits a job fetches that says nothing else.
     pub git_depth: u32,
     /// Whether runners may register themselves with registration tokens, as they did before people made them.
@@ -60,7 +58,6 @@ impl CiConfig {
             artifact_limit_bytes: 2 << 30,
             artifact_expiry: Duration::from_secs(30 * 24 * HOUR),
             trace_limit_bytes: 100 << 20,
-            blob_grace: Duration::from_secs(6 * HOUR),
             git_depth: 20,
             runner_registration: false,
             runner_token_lifetime: None,

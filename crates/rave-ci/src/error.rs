@@ -87,7 +87,8 @@ impl From<PutError> for CiError {
         match error {
             PutError::TooLarge { limit_bytes } => Self::TooLarge { limit_bytes },
             PutError::Stream(source) => Self::Upload(source),
-            other @ (PutError::NoSpace(_) | PutError::Io(_)) => Self::Put(other),
+            PutError::Database(source) => Self::Store(source),
+            other => Self::Put(other),
         }
     }
 }

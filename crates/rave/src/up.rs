@@ -124,12 +124,16 @@ impl Server {
             Bootstrap::Ready { .. } => None,
         };
         let parts = Parts::assemble(&base, config, &url).await?;
+        let recovered = parts.blobs.recover().await;
+        recovered
+            .context("cannot finish what a process before this one left in the object store")?;
 
         let workers = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(parts.auth.clone().run_workers(workers.clone()));
         tasks.spawn(parts.git.clone().run_workers(workers.clone()));
         tasks.spawn(parts.ci.clone().run_workers(workers.clone()));
+        tasks.spawn(rave_store::run_worker(parts.sweeper(), workers.clone()));
         let listening = tasks.spawn(server::serve(listener, parts.app()));
         let runner = if config.runner.embedded {
             let token = base.dir.runner_token()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use rave_auth::Auth;
-use rave_blob::DiskStore;
+use rave_blob::{Blobs, Sweeper};
 use rave_ci::{Ci, JobTokenStore, PipelineReports};
 use rave_core::port::PortError;
 use rave_core::time::{Clock, SystemClock};
@@ -23,6 +23,9 @@ use crate::failure::hinted;
 
 /// RAVE's version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How long an object may be without anyone who refers to it: longer than any request.
+const BLOB_GRACE: Duration = Duration::from_secs(6 * 3600);
 
 /// Makes the runtime. Few threads suffice: work that blocks has threads of its own.
 pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -65,6 +68,7 @@ impl Base {
                 hinted("cannot open the database", hint, Some(error.into()))
             })?;
         db.migrate(&[
+            rave_blob::MIGRATIONS,
             rave_auth::MIGRATIONS,
             rave_git::MIGRATIONS,
             rave_ci::MIGRATIONS,
@@ -109,6 +113,7 @@ pub(crate) struct Parts {
     pub(crate) auth: Arc<Auth>,
     pub(crate) git: Arc<Git>,
     pub(crate) ci: Arc<Ci>,
+    pub(crate) blobs: Blobs,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -131,7 +136,7 @@ impl Parts {
         let git = rave_git::GitConfig::new(dir.repos(), binary, dir.run(), external_url.to_owned());
         let git = Git::new(db.clone(), auth.clone(), reports, clock.clone(), git)
             .context("cannot prepare the repositories")?;
-        let blobs = DiskStore::open(dir.blobs(), clock.clone())
+        let blobs = Blobs::on_disk(db.clone(), dir.blobs(), rave_blob::Options::default())
             .await
             .context("cannot open the object store")?;
         let days = Duration::from_secs(24 * 3600);
@@ -152,7 +157,7 @@ impl Parts {
         };
         let ci = Ci::new(
             db.clone(),
-            Arc::new(blobs),
+            blobs.clone(),
             rave_ci::Ports {
                 forge: git.clone(),
                 directory: auth.clone(),
@@ -178,8 +183,14 @@ impl Parts {
             auth: auth.clone(),
             git,
             ci,
+            blobs,
             shared: Arc::new(shared),
         })
+    }
+
+    /// Returns what clears up the object store, with every part that keeps objects.
+    pub(crate) fn sweeper(&self) -> Sweeper {
+        Sweeper::new(self.blobs.clone(), vec![self.ci.clone()], BLOB_GRACE)
     }
 
     /// Returns the server's application.

@@ -1,244 +1,258 @@
-//! Objects in and out: whole, in ranges, too large, damaged.
+//! What goes in comes out, and is stored once.
 
-use std::{
-    io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::io::{Read as _, Seek as _, SeekFrom};
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use rave_blob::{BlobStore, Digest, GetError, PutError, VerifyError};
-use tokio::io::AsyncReadExt;
+use futures_util::{StreamExt as _, stream};
+use rave_blob::{Digest, GetError, PutError, PutOptions};
 
-use crate::{Place, collect, files_in, put};
+use crate::{World, collect, noise, on_both_engines, pieces};
 
-fn content(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|it| u8::try_from(it * 7 % 251).unwrap())
-        .collect()
-}
+on_both_engines!(
+    what_goes_in_comes_out,
+    any_range_can_be_read,
+    the_same_content_is_stored_once,
+    content_that_changed_a_little_adds_a_little,
+    what_is_announced_must_come,
+    a_stream_that_breaks_leaves_no_object,
+    too_much_is_refused,
+    many_at_once_do_not_mix,
+    stored_frames_unpack_to_the_object,
+    archives_can_seek,
+    a_restart_finishes_what_was_left_open,
+);
 
-#[tokio::test]
-async fn what_goes_in_comes_out() {
-    let place = Place::new().await;
-    for length in [0, 1, 70_001, 1_000_000] {
-        let content = content(length);
-        let object = place.put(&content).await;
-        assert_eq!(
-            (object.digest, object.size_bytes),
-            (Digest::of(&content), length as u64)
-        );
-        assert_eq!(place.read(&object).await, content);
-        assert!(place.store.contains(&object.digest).await.unwrap());
-        place.store.verify(&object.digest).await.unwrap();
+async fn what_goes_in_comes_out(world: World) {
+    for length in [0, 1, 255, 4096, 4097, 300_000] {
+        let content = noise(length, 1);
+        let stored = world.put(&content).await;
+        assert_eq!(stored.digest, Digest::of(&content));
+        assert_eq!(stored.size_bytes, length as u64);
+        assert!(!stored.was_known);
+        assert_eq!(world.read(&stored.digest).await, content);
+        let described = world.blobs.describe(&stored.digest).await.unwrap().unwrap();
+        assert_eq!(described.size_bytes, length as u64);
     }
-    assert_eq!(files_in(&place.root().join("tmp")), 0);
+    let absent = Digest::of(b"absent");
+    assert!(
+        matches!(world.blobs.get(&absent, None).await, Err(GetError::NotFound(it)) if it == absent)
+    );
+    assert!(!world.blobs.contains(&absent).await.unwrap());
 }
 
-#[tokio::test]
-async fn ranges_are_exact() {
-    let place = Place::new().await;
-    let content = content(200_000);
-    let object = place.put(&content).await;
+async fn any_range_can_be_read(world: World) {
+    let content = noise(200_000, 2);
+    let digest = world.put(&content).await.digest;
     for range in [
         0..0,
         0..1,
-        5..100_000,
-        199_999..200_000,
+        5000..5001,
+        1..199_999,
+        100_000..200_000,
         200_000..200_000,
-        0..200_000,
     ] {
-        let reader = place
-            .store
-            .get(&object.digest, Some(range.clone()))
-            .await
-            .unwrap();
-        assert_eq!(
-            (reader.size_bytes(), reader.range(), reader.length_bytes()),
-            (200_000, range.clone(), range.end - range.start)
+        let reader = world.blobs.get(&digest, Some(range.clone())).await.unwrap();
+        assert_eq!(reader.length_bytes(), range.end - range.start);
+        let (from, to) = (
+            usize::try_from(range.start).unwrap(),
+            usize::try_from(range.end).unwrap(),
         );
-        let wanted = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
         assert_eq!(
             collect(reader.into_stream()).await.unwrap(),
-            content[wanted]
+            content[from..to]
         );
     }
-    #[expect(clippy::reversed_empty_ranges, reason = "a client may ask for it")]
-    for range in [0..200_001, 200_001..200_001, 9..3] {
-        let error = place
-            .store
-            .get(&object.digest, Some(range))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(
-                error,
-                GetError::Range {
-                    size_bytes: 200_000,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-    }
+    let beyond = world.blobs.get(&digest, Some(5..200_001)).await;
+    assert!(matches!(
+        beyond,
+        Err(GetError::Range {
+            size_bytes: 200_000,
+            ..
+        })
+    ));
 }
 
-#[tokio::test]
-async fn a_reader_reads_like_any_other() {
-    let place = Place::new().await;
-    let object = place.put(b"hello world").await;
-    let mut text = String::new();
-    let mut reader = place.store.get(&object.digest, Some(6..11)).await.unwrap();
-    reader.read_to_string(&mut text).await.unwrap();
-    assert_eq!(text, "world");
+async fn the_same_content_is_stored_once(world: World) {
+    let content = noise(150_000, 3);
+    let first = world.put(&content).await;
+    let before = world.packed_bytes();
+    let second = world.put(&content).await;
+    assert!(second.was_known);
+    assert_eq!((second.digest, second.added_bytes), (first.digest, 0));
+    assert_eq!(world.packed_bytes(), before);
+    // One chunk many times is one chunk, also inside of one object.
+    let zeros = world.put(&vec![0; 1_000_000]).await;
+    assert!(zeros.added_bytes < 200, "{zeros:?}");
+    assert_eq!(world.read(&zeros.digest).await, vec![0; 1_000_000]);
 }
 
-#[tokio::test]
-async fn a_file_can_be_sought() {
-    let place = Place::new().await;
-    let object = place.put(b"hello world").await;
-    let mut file = place.store.open_file(&object.digest).await.unwrap();
-    file.seek(SeekFrom::End(-5)).unwrap();
-    let mut text = String::new();
-    file.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "world");
-}
-
-#[tokio::test]
-async fn the_same_bytes_are_one_object() {
-    let place = Place::new().await;
-    let (one, two) = (place.put(b"same").await, place.put(b"same").await);
-    assert_eq!(one, two);
-    assert_eq!(place.store.list(None, 10).await.unwrap().len(), 1);
-    let (store, content) = (&place.store, content(500_000));
-    let puts = (0..8).map(|_| put(store, &content, u64::MAX));
-    let stored = futures_util::future::join_all(puts).await;
+async fn content_that_changed_a_little_adds_a_little(world: World) {
+    let mut content = noise(300_000, 4);
+    let first = world.put(&content).await;
+    content.splice(150_000..150_000, *b"a few more bytes");
+    let second = world.put(&content).await;
     assert!(
-        stored
-            .iter()
-            .all(|it| it.as_ref().unwrap().digest == Digest::of(&content))
+        second.added_bytes * 10 < first.added_bytes,
+        "{second:?} after {first:?}"
     );
-    assert_eq!(place.store.list(None, 10).await.unwrap().len(), 2);
-    assert_eq!(files_in(&place.root().join("tmp")), 0);
+    assert_eq!(world.read(&second.digest).await, content);
 }
 
-#[tokio::test]
-async fn the_limit_is_exact_and_leaves_nothing() {
-    let place = Place::new().await;
-    let content = content(300_000);
-    assert_eq!(
-        put(&place.store, &content, 300_000)
+async fn what_is_announced_must_come(world: World) {
+    let content = noise(10_000, 5);
+    let wrong = PutOptions {
+        limit_bytes: u64::MAX,
+        expected: Some(Digest::of(b"something else")),
+    };
+    let refused = world.blobs.put(pieces(&content), wrong).await;
+    assert!(
+        matches!(refused, Err(PutError::Mismatch { actual, .. }) if actual == Digest::of(&content))
+    );
+    assert!(!world.blobs.contains(&Digest::of(&content)).await.unwrap());
+    let right = PutOptions {
+        expected: Some(Digest::of(&content)),
+        ..wrong
+    };
+    assert!(
+        !world
+            .blobs
+            .put(pieces(&content), right)
             .await
             .unwrap()
-            .size_bytes,
-        300_000
+            .was_known
     );
-    let error = put(&place.store, b"12345", 4).await.unwrap_err();
-    assert_eq!(error.to_string(), "the object is larger than 4 bytes");
-    // An endless sender is cut off as soon as it goes too far.
-    let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 1000]))).boxed();
-    let error = place.store.put(endless, 1_000_000).await.unwrap_err();
+    // Who says that it has what is known must send it all the same.
+    assert!(
+        world
+            .blobs
+            .put(pieces(&content), right)
+            .await
+            .unwrap()
+            .was_known
+    );
+    let claimed = world.blobs.put(pieces(b"not it"), right).await;
+    assert!(matches!(claimed, Err(PutError::Mismatch { .. })));
+}
+
+async fn a_stream_that_breaks_leaves_no_object(world: World) {
+    let content = noise(10 << 20, 6);
+    let sent = content
+        .chunks(2 << 20)
+        .map(|it| Ok(bytes::Bytes::copy_from_slice(it)));
+    let broken = sent.chain([Err(std::io::Error::other("the sender is gone"))]);
+    let broken = stream::iter(broken.collect::<Vec<_>>());
+    let result = world
+        .blobs
+        .put(broken.boxed(), PutOptions::at_most(u64::MAX))
+        .await;
+    assert!(matches!(result, Err(PutError::Stream(_))));
+    assert!(!world.blobs.contains(&Digest::of(&content)).await.unwrap());
+    // What was recorded on the way is not sent for nothing.
+    let again = world.put(&content).await;
+    assert!(!again.was_known && again.added_bytes < 9 << 20, "{again:?}");
+    assert_eq!(world.read(&again.digest).await, content);
+}
+
+async fn too_much_is_refused(world: World) {
+    let result = world
+        .blobs
+        .put(pieces(&noise(1001, 7)), PutOptions::at_most(1000))
+        .await;
     assert!(matches!(
-        error,
-        PutError::TooLarge {
-            limit_bytes: 1_000_000
+        result,
+        Err(PutError::TooLarge { limit_bytes: 1000 })
+    ));
+    assert!(
+        world
+            .blobs
+            .put(pieces(&noise(1000, 7)), PutOptions::at_most(1000))
+            .await
+            .is_ok()
+    );
+}
+
+async fn many_at_once_do_not_mix(world: World) {
+    // Half of each is the same, so that uploads race for the same chunks.
+    let shared = noise(60_000, 8);
+    let content = |seed| [shared.clone(), noise(30_000, seed)].concat();
+    let puts = (100..130).map(|seed| {
+        let (blobs, content) = (world.blobs.clone(), content(seed));
+        async move {
+            blobs
+                .put(pieces(&content), PutOptions::at_most(u64::MAX))
+                .await
+                .unwrap()
+                .digest
         }
-    ));
-    assert_eq!(files_in(&place.root().join("tmp")), 0);
-    assert_eq!(place.store.list(None, 10).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_broken_stream_leaves_nothing() {
-    let place = Place::new().await;
-    let broken = stream::iter([
-        Ok(Bytes::from(content(400_000))),
-        Err(io::ErrorKind::ConnectionReset.into()),
-    ])
-    .boxed();
-    let error = place.store.put(broken, u64::MAX).await.unwrap_err();
-    assert!(matches!(error, PutError::Stream(it) if it.kind() == io::ErrorKind::ConnectionReset));
-    assert_eq!(files_in(&place.root().join("tmp")), 0);
-    assert!(place.store.list(None, 10).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_dropped_put_leaves_nothing() {
-    let place = Place::new().await;
-    let (reached, is_reached) = tokio::sync::oneshot::channel();
-    let begun = stream::iter([Ok(Bytes::from(content(400_000)))]);
-    let stalled = begun.chain(stream::once(async move {
-        reached.send(()).unwrap();
-        std::future::pending().await
-    }));
-    tokio::select! {
-        it = place.store.put(stalled.boxed(), u64::MAX) => panic!("it cannot end: {it:?}"),
-        it = is_reached => it.unwrap(),
+    });
+    let digests: Vec<Digest> = stream::iter(puts).buffered(15).collect().await;
+    for (seed, digest) in (100..).zip(digests) {
+        assert_eq!(world.read(&digest).await, content(seed));
     }
-    assert_eq!(files_in(&place.root().join("tmp")), 0);
 }
 
-#[tokio::test]
-async fn absent_objects_are_not_found() {
-    let place = Place::new().await;
-    let absent = Digest::of(b"absent");
-    assert!(!place.store.contains(&absent).await.unwrap());
-    assert!(
-        matches!(place.store.get(&absent, None).await, Err(GetError::NotFound(it)) if it == absent)
-    );
-    assert!(matches!(
-        place.store.open_file(&absent).await,
-        Err(GetError::NotFound(_))
-    ));
-    assert!(matches!(
-        place.store.verify(&absent).await,
-        Err(VerifyError::NotFound(_))
-    ));
+async fn stored_frames_unpack_to_the_object(world: World) {
+    let content = [noise(100_000, 9), vec![b'a'; 100_000], noise(5000, 9)].concat();
+    let digest = world.put(&content).await.digest;
+    let frames = world.blobs.frames(&digest).await.unwrap();
+    let (length, size) = (frames.length_bytes(), frames.size_bytes());
+    let bytes = collect(frames.into_stream()).await.unwrap();
+    assert_eq!((bytes.len() as u64, size), (length, content.len() as u64));
+    assert!(length < 110_000, "{length}");
+    let unpacked = std::process::Command::new("zstd")
+        .args(["-d", "-c"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .and_then(|mut it| {
+            let mut input = it.stdin.take().unwrap();
+            let writer = std::thread::spawn(move || std::io::Write::write_all(&mut input, &bytes));
+            let output = it.wait_with_output();
+            writer.join().unwrap()?;
+            output
+        });
+    assert!(unpacked.expect("zstd, of the Debian package zstd").stdout == content);
 }
 
-#[tokio::test]
-async fn damage_is_found() {
-    let place = Place::new().await;
-    let content = content(100_000);
-    let object = place.put(&content).await;
-    let mut flipped = content.clone();
-    flipped[77_777] ^= 1;
-    std::fs::write(place.file(&object), &flipped).unwrap();
-    let error = place.store.verify(&object.digest).await.unwrap_err();
-    assert!(
-        matches!(error, VerifyError::Corrupt { actual, .. } if actual == Digest::of(&flipped)),
-        "{error}"
-    );
-    // A file that is cut while it is read does not pass for a short object.
-    std::fs::write(place.file(&object), &content).unwrap();
-    let reader = place.store.get(&object.digest, None).await.unwrap();
-    std::fs::File::options()
-        .write(true)
-        .open(place.file(&object))
-        .unwrap()
-        .set_len(50_000)
+async fn archives_can_seek(world: World) {
+    let content = noise(100_000, 10);
+    let digest = world.put(&content).await.digest;
+    let mut file = world.blobs.open_file(&digest).await.unwrap();
+    let checked = tokio::task::spawn_blocking(move || {
+        for (at, length) in [(0, 10), (99_990, 10), (4000, 20_000), (50_000, 1)] {
+            let mut part = vec![0; length];
+            file.seek(SeekFrom::Start(at)).unwrap();
+            file.read_exact(&mut part).unwrap();
+            let at = usize::try_from(at).unwrap();
+            assert_eq!(part, content[at..at + length]);
+        }
+        assert_eq!(file.seek(SeekFrom::End(-5)).unwrap(), 99_995);
+        assert_eq!(file.read(&mut [0; 50]).unwrap(), 5);
+        assert_eq!(file.read(&mut [0; 50]).unwrap(), 0);
+        assert!(file.seek(SeekFrom::Current(-200_000)).is_err());
+    });
+    checked.await.unwrap();
+}
+
+async fn a_restart_finishes_what_was_left_open(mut world: World) {
+    let content = noise(30_000, 11);
+    let digest = world.put(&content).await.digest;
+    let pack = world.packs().pop().unwrap();
+    let length = pack.metadata().unwrap().len();
+    // What a process wrote that ended before it said so.
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&pack)
         .unwrap();
-    let error = collect(reader.into_stream()).await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-    // Putting the bytes again mends an object that lost some.
-    place.put(&content).await;
-    place.store.verify(&object.digest).await.unwrap();
-}
-
-#[tokio::test]
-async fn files_are_private() {
-    let place = Place::new().await;
-    let object = place.put(b"private").await;
-    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let file = place.file(&object);
-    assert_eq!(mode(&file), 0o600);
-    for directory in file
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .chain([place.root().join("tmp").as_path()])
-    {
-        assert_eq!(mode(directory), 0o700, "{}", directory.display());
-    }
+    std::io::Write::write_all(&mut file, &noise(5000, 12)).unwrap();
+    world.reopen().await;
+    assert_eq!(pack.metadata().unwrap().len(), length);
+    assert_eq!(world.read(&digest).await, content);
+    let more = noise(1000, 13);
+    let more_digest = world.put(&more).await.digest;
+    assert_eq!(
+        world.packs().len(),
+        2,
+        "a pack of another process is not added to"
+    );
+    assert_eq!(world.read(&more_digest).await, more);
 }

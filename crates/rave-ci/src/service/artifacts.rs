@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use rave_blob::{BlobReader, BlobRef, ByteStream, Digest};
+use rave_blob::{BlobFile, BlobReader, ByteStream, Digest, PutOptions, Stored};
 use rave_ci_lang::{ArtifactAccess, Expiry, JobPlan, parse_duration};
 use rave_core::id::JobId;
 use rave_core::job::Status;
@@ -57,9 +57,9 @@ pub(crate) struct ArchiveFile {
 
 impl Ci {
     /// Takes in the bytes of an upload. They go again unless an artifact comes of them.
-    pub(crate) async fn keep_upload(&self, stream: ByteStream<'_>) -> Result<BlobRef, CiError> {
+    pub(crate) async fn keep_upload(&self, stream: ByteStream<'_>) -> Result<Stored, CiError> {
         let limit = self.config.artifact_limit_bytes;
-        Ok(self.blobs.put(stream, limit).await?)
+        Ok(self.blobs.put(stream, PutOptions::at_most(limit)).await?)
     }
 
     /// Stores an artifact of a running job. Uploading the same bytes again is no mistake.
@@ -68,7 +68,7 @@ impl Ci {
         &self,
         held: &Held,
         upload: Upload,
-        stored: BlobRef,
+        stored: Stored,
     ) -> Result<Artifact, CiError> {
         let variables = match upload.file_type.as_str() {
             "dotenv" => self.read_dotenv(&stored.digest).await?,
@@ -255,7 +255,7 @@ impl Ci {
 
 /// Unpacks one file into pieces, as fast as they are taken.
 fn unpack(
-    file: std::fs::File,
+    file: BlobFile,
     path: &str,
     found: tokio::sync::oneshot::Sender<Option<u64>>,
     pieces: &tokio::sync::mpsc::Sender<std::io::Result<Bytes>>,

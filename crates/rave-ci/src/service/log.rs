@@ -168,7 +168,10 @@ impl Ci {
                 Err(error) => Some((Err(std::io::Error::other(error)), size)),
             }
         });
-        let stored = self.blobs.put(pieces.boxed(), u64::MAX).await?;
+        let stored = self
+            .blobs
+            .put(pieces.boxed(), rave_blob::PutOptions::at_most(u64::MAX))
+            .await?;
         let coverage = self.coverage_in_log(job, &stored.digest, size).await?;
         self.db
             .write("ci_archive_log", move |tx| {

@@ -43,7 +43,7 @@ pub(crate) mod triggers;
 use std::sync::{Arc, Mutex};
 
 use prometheus_client::registry::Registry;
-use rave_blob::BlobStore;
+use rave_blob::Blobs;
 use rave_core::port::{Directory, Forge, Issuer};
 use rave_core::time::{Clock, Timestamp};
 use rave_http::Routes;
@@ -87,7 +87,7 @@ pub struct Ports {
 /// Continuous integration.
 pub struct Ci {
     pub(crate) db: Db,
-    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) blobs: Blobs,
     pub(crate) forge: Arc<dyn Forge>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) issuer: Arc<dyn Issuer>,
@@ -114,7 +114,7 @@ impl Ci {
     #[must_use]
     pub fn new(
         db: Db,
-        blobs: Arc<dyn BlobStore>,
+        blobs: Blobs,
         ports: Ports,
         clock: Arc<dyn Clock>,
         config: CiConfig,

@@ -1,9 +1,8 @@
 //! Files out of the artifacts of a parent pipeline, for dynamic child pipelines.
 
 use std::io::Read as _;
-use std::sync::Arc;
 
-use rave_blob::BlobStore;
+use rave_blob::{BlobFile, Blobs};
 use rave_core::id::PipelineId;
 use rave_store::Db;
 
@@ -16,7 +15,7 @@ const ARCHIVE_BYTES: u64 = 5 << 20;
 /// The archives of a pipeline's jobs, out of which its children may take files.
 pub(super) struct ParentArtifacts {
     pub(super) db: Db,
-    pub(super) blobs: Arc<dyn BlobStore>,
+    pub(super) blobs: Blobs,
     pub(super) pipeline: PipelineId,
 }
 
@@ -52,7 +51,7 @@ impl ParentArtifacts {
 }
 
 /// Reads a file out of an archive.
-fn extract(file: std::fs::File, job: &str, path: &str) -> Result<String, String> {
+fn extract(file: BlobFile, job: &str, path: &str) -> Result<String, String> {
     let missing = || format!("Path `{path}` does not exist inside the `{job}` artifacts archive!");
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file))
         .map_err(|error| format!("Artifacts archive for job `{job}` cannot be read: {error}"))?;

@@ -207,7 +207,12 @@ async fn artifacts_expire_but_the_latest_stay(place: Place) {
         ),
         (404, 200, 200)
     );
-    expiry.step().await.unwrap();
+    let sweeper = rave_blob::Sweeper::new(
+        world.ci.blobs.clone(),
+        vec![world.ci.clone()],
+        std::time::Duration::from_secs(3600),
+    );
+    sweeper.sweep().await.unwrap();
     assert_eq!(
         world.ci.blobs.list(None, 10).await.unwrap().len(),
         2,

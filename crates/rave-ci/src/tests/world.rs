@@ -10,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use rave_blob::DiskStore;
+use rave_blob::Blobs;
 use rave_core::event::{Event, EventKind, NewEvent, RefChange};
 use rave_core::id::{NamespaceId, PipelineId, ProjectId, UserId};
 use rave_core::name::{FullPath, ObjectId, RefName, RepoPath};
@@ -416,10 +416,16 @@ impl World {
             ..Options::default()
         };
         let db = Db::open(&url, clock.clone(), options).await.unwrap();
-        db.migrate(&[MIGRATIONS]).await.unwrap();
-        let blobs = DiskStore::open(directory.path().join("blobs"), clock.clone())
+        db.migrate(&[rave_blob::MIGRATIONS, MIGRATIONS])
             .await
             .unwrap();
+        let blobs = Blobs::on_disk(
+            db.clone(),
+            directory.path().join("blobs"),
+            rave_blob::Options::default(),
+        )
+        .await
+        .unwrap();
         let fake = Arc::new(Fake {
             files: Mutex::new([(".gitlab-ci.yml".to_owned(), file.to_owned())].into()),
             message: Mutex::new("Change something".into()),
@@ -434,7 +440,7 @@ impl World {
         let reports = PipelineReports::new(db.clone());
         let ci = Ci::new(
             db,
-            Arc::new(blobs),
+            blobs,
             crate::Ports {
                 forge: fake.clone(),
                 directory: fake.clone(),

@@ -1,18 +1,18 @@
-//! Deletes what has expired, and then the bytes that nothing refers to any more.
+//! Deletes what has expired. The bytes go with the next sweep of the object store, which asks what is still referred to.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use rave_blob::{Digest, Referrer};
 use rave_core::time::Timestamp;
-use rave_store::{Error, Progress, StepError, Worker};
+use rave_store::{BoxError, Error, Progress, StepError, Worker};
 
-use crate::config::millis;
 use crate::service::Ci;
 use crate::store;
 
 const BATCH: u32 = 200;
-/// How many objects are compared with the database at once.
-const OBJECTS: usize = 500;
 const HOUR_MS: i64 = 3600 * 1000;
 /// How long it is known what became of a push.
 const PUSH_MS: i64 = 7 * 24 * HOUR_MS;
@@ -21,7 +21,7 @@ const TIMER: Duration = Duration::from_secs(600);
 pub(crate) struct Expiry {
     ci: Arc<Ci>,
     next: Option<Timestamp>,
-    swept_at: Option<Timestamp>,
+    tidied_at: Option<Timestamp>,
 }
 
 impl Expiry {
@@ -29,43 +29,7 @@ impl Expiry {
         Self {
             ci,
             next: None,
-            swept_at: None,
-        }
-    }
-
-    /// Deletes objects that nothing refers to and that are older than any upload under way. Returns how many.
-    pub(crate) async fn sweep(&self) -> Result<u64, StepError> {
-        let failed = |error| StepError::new("cannot sweep the blob store", error);
-        let until = self
-            .ci
-            .now()
-            .plus_millis(-millis(self.ci.config.blob_grace));
-        let (mut after, mut deleted) = (None, 0);
-        loop {
-            let entries = self.ci.blobs.list(after, OBJECTS).await.map_err(failed)?;
-            let Some(last) = entries.last() else {
-                return Ok(deleted);
-            };
-            after = Some(last.digest);
-            let old: Vec<_> = entries
-                .iter()
-                .filter(|it| it.put_at <= until)
-                .map(|it| it.digest)
-                .collect();
-            let asked = old.clone();
-            let referenced = self
-                .ci
-                .db
-                .read("ci_referenced", move |tx| {
-                    store::artifact::referenced(tx, &asked)
-                })
-                .await?;
-            for digest in old
-                .iter()
-                .filter(|it| !referenced.contains(&it.to_string()))
-            {
-                deleted += u64::from(self.ci.blobs.delete(digest, until).await.map_err(failed)?);
-            }
+            tidied_at: None,
         }
     }
 
@@ -78,11 +42,24 @@ impl Expiry {
                 store::pipeline::delete_unfinished(tx, HOUR_MS)
             })
             .await?;
-        let swept = self.sweep().await?;
-        if unfinished + swept > 0 {
-            tracing::info!(unfinished, swept, "cleared up");
+        if unfinished > 0 {
+            tracing::info!(unfinished, "cleared up");
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Referrer for Ci {
+    async fn referenced(&self, digests: &[Digest]) -> Result<HashSet<Digest>, BoxError> {
+        let asked = digests.to_vec();
+        let found = self
+            .db
+            .read("ci_referenced", move |tx| {
+                store::artifact::referenced(tx, &asked)
+            })
+            .await?;
+        Ok(found.iter().filter_map(|it| it.parse().ok()).collect())
     }
 }
 
@@ -106,9 +83,9 @@ impl Worker for Expiry {
             return Ok(Progress::Worked);
         }
         let now = self.ci.now();
-        if self.swept_at.is_none_or(|it| now.since(it) >= HOUR_MS) {
+        if self.tidied_at.is_none_or(|it| now.since(it) >= HOUR_MS) {
             self.tidy().await?;
-            self.swept_at = Some(now);
+            self.tidied_at = Some(now);
         }
         Ok(Progress::Idle)
     }

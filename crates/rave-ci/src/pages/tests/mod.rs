@@ -444,7 +444,12 @@ async fn leave_archive(world: &World, job: JobId, audience: Audience) {
     }
     let bytes = zip.finish().unwrap().into_inner();
     let stream = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]);
-    let stored = world.ci.blobs.put(Box::pin(stream), 1 << 20).await.unwrap();
+    let stored = world
+        .ci
+        .blobs
+        .put(Box::pin(stream), rave_blob::PutOptions::at_most(1 << 20))
+        .await
+        .unwrap();
     let artifact = Artifact {
         job,
         file_type: "archive".into(),

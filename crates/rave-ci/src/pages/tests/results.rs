@@ -18,7 +18,12 @@ const FILE: &str = "unit:\n  stage: test\n  script: [x]\n  artifacts: {paths: [o
 /// Leaves an artifact as an upload does.
 async fn leave(world: &World, job: JobId, file_type: &str, bytes: &'static [u8]) {
     let body = stream::iter([Ok(Bytes::from_static(bytes))]).boxed();
-    let stored = world.ci.blobs.put(body, 1 << 20).await.unwrap();
+    let stored = world
+        .ci
+        .blobs
+        .put(body, rave_blob::PutOptions::at_most(1 << 20))
+        .await
+        .unwrap();
     let artifact = Artifact {
         job,
         file_type: file_type.into(),

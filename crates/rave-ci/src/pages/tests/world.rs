@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
-use rave_blob::DiskStore;
+use rave_blob::Blobs;
 use rave_core::event::{Event, EventKind, NewEvent, RefChange};
 use rave_core::id::{JobId, NamespaceId, PipelineId, ProjectId, RunnerId, UserId};
 use rave_core::job::JobEvent;
@@ -320,17 +320,23 @@ impl World {
         let db = Db::open(url, clock.clone(), Options::default())
             .await
             .unwrap();
-        db.migrate(&[MIGRATIONS]).await.unwrap();
-        let blobs = DiskStore::open(directory.path().join("blobs"), clock.clone())
+        db.migrate(&[rave_blob::MIGRATIONS, MIGRATIONS])
             .await
             .unwrap();
+        let blobs = Blobs::on_disk(
+            db.clone(),
+            directory.path().join("blobs"),
+            rave_blob::Options::default(),
+        )
+        .await
+        .unwrap();
         let fake = Arc::new(Fake {
             file: file.to_owned(),
         });
         let config = CiConfig::new("http://rave.test", "0");
         let ci = Ci::new(
             db,
-            Arc::new(blobs),
+            blobs,
             crate::Ports {
                 forge: fake.clone(),
                 directory: fake.clone(),
