@@ -154,6 +154,8 @@ impl Camera {
         words.push("add");
         words.extend(what);
         let mut command = self.copying(&words);
+        // A name is a name, whatever characters are in it.
+        command.env("GIT_LITERAL_PATHSPECS", "1");
         let added = command
             .output()
             .context("cannot start git; is it installed?")?;
@@ -187,11 +189,26 @@ impl Camera {
     /// knows pointers.
     fn filled(&self, tree: &ObjectId) -> anyhow::Result<ObjectId> {
         let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let large = ":(attr:filter=lfs)";
-        if output(self.copying(&["ls-files", "--", large]))?.is_empty() {
+        // `git add` knows no patterns of attributes everywhere, but it reads names from a file.
+        let names = self.scratch.join("large");
+        let file = fs::File::create(&names).context("cannot write the list of large files")?;
+        let listed = self
+            .copying(&["ls-files", "-z", "--", ":(attr:filter=lfs)"])
+            .stdout(file)
+            .status()
+            .context("cannot start git; is it installed?")?;
+        if !listed.success() {
+            bail!("git cannot list the large files");
+        }
+        if fs::metadata(&names)
+            .context("cannot read the list of large files")?
+            .len()
+            == 0
+        {
             return Ok(tree.clone());
         }
-        self.add(&["--renormalize", "--", large])?;
+        let from = format!("--pathspec-from-file={}", names.display());
+        self.add(&["--renormalize", "--pathspec-file-nul", &from])?;
         self.write_tree()
     }
 
