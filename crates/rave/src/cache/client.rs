@@ -85,20 +85,11 @@ impl Client {
     pub(super) async fn open(place: Place) -> anyhow::Result<(Self, CacheConfig)> {
         let mut client = Self::new(place)?;
         let config = client.config().await?;
-        let home = client.api.clone();
         if let Some(api) = &config.api_endpoint {
             client.api = Some(super::servers::endpoint(api)?);
         }
         if let Some(substituter) = &config.substituter_endpoint {
             client.substituter = super::servers::endpoint(substituter)?;
-        }
-        // A token is for the server that the user named, unless that says itself where its API is.
-        let same = |url: &Url| {
-            home.as_ref()
-                .is_some_and(|it| it.host_str() == url.host_str())
-        };
-        if !same(&client.substituter) && !client.api.as_ref().is_some_and(same) {
-            client.token = None;
         }
         Ok((client, config))
     }
@@ -323,6 +314,8 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        // RAVE's own part of the API.
+        let is_ours = response.url().path().contains("/_api/v1/caches");
         let host = response.url().host_str().unwrap_or_default().to_owned();
         let bytes = limited(response, 64 << 10).await.unwrap_or_default();
         let why = match serde_json::from_slice::<Refusal>(&bytes) {
@@ -338,6 +331,9 @@ impl Client {
                 "this needs a token: rave cache login NAME URL TOKEN"
             }
             (StatusCode::FORBIDDEN, _) => "the token does not allow this for this cache",
+            (StatusCode::NOT_FOUND, _) if is_ours => {
+                "either there is no such thing in the cache, or the server is not RAVE and lacks this"
+            }
             (StatusCode::NOT_FOUND, _) => {
                 "is the cache's name right? `rave cache create` makes one"
             }

@@ -122,31 +122,14 @@ pub(super) async fn list(args: &ListArgs, places: &Files) -> anyhow::Result<()> 
         .order
         .to_possible_value()
         .context("every order has a name")?;
-    let search = args.search.clone().unwrap_or_default();
+    let search = args.search.as_deref().unwrap_or_default();
     let limit = if args.limit == 0 {
         usize::MAX
     } else {
         args.limit
     };
-    let mut paths: Vec<Value> = Vec::new();
-    let mut total = usize::MAX;
-    while paths.len() < limit.min(total) {
-        let page = (paths.len() / PAGE + 1).to_string();
-        let query = [
-            ("order", order.get_name()),
-            ("search", &search),
-            ("page", &page),
-            ("per_page", &PAGE.to_string()),
-        ];
-        let answer: Page = client
-            .query(&format!("{tail}/paths"), &query, "cannot list the cache")
-            .await?;
-        total = answer.total;
-        if answer.paths.is_empty() {
-            break;
-        }
-        paths.extend(answer.paths);
-    }
+    let asked = [("order", order.get_name()), ("search", search)];
+    let (mut paths, total) = pages(&client, &tail, &asked, limit).await?;
     paths.truncate(limit);
     if args.json {
         print(&format!("{}\n", json!({"paths": paths, "total": total})))?;
@@ -180,6 +163,38 @@ pub(super) async fn list(args: &ListArgs, places: &Files) -> anyhow::Result<()> 
         ));
     }
     Ok(())
+}
+
+/// Asks for the paths of a cache page by page, until there are enough or all.
+async fn pages(
+    client: &Client,
+    tail: &str,
+    asked: &[(&str, &str)],
+    limit: usize,
+) -> anyhow::Result<(Vec<Value>, usize)> {
+    let mut paths: Vec<Value> = Vec::new();
+    let per_page = PAGE.to_string();
+    loop {
+        let page = (paths.len() / PAGE + 1).to_string();
+        let query = [asked, &[("page", &page), ("per_page", &per_page)]].concat();
+        let doing = "cannot list the cache";
+        let answer: Page = client
+            .query(&format!("{tail}/paths"), &query, doing)
+            .await?;
+        let is_last = answer.paths.len() < PAGE;
+        paths.extend(answer.paths);
+        if is_last || paths.len() >= limit.min(answer.total) {
+            return Ok((paths, answer.total));
+        }
+    }
+}
+
+/// Returns all paths of a cache, where a RAVE server can list them.
+pub(super) async fn all(client: &Client) -> anyhow::Result<Vec<String>> {
+    let tail = format!("_api/v1/caches/{}", client.name);
+    let (paths, _) = pages(client, &tail, &[("order", "newest")], usize::MAX).await?;
+    let path = |it: &Value| it["store_path"].as_str().map(str::to_owned);
+    Ok(paths.iter().filter_map(path).collect())
 }
 
 async fn caches(server: Option<&str>, as_json: bool, places: &Files) -> anyhow::Result<()> {

@@ -109,6 +109,7 @@ Examples:
 
 Examples:
   rave cache verify main ./result
+  rave cache verify main                        everything, where the server is RAVE
   rave cache verify main /nix/store/...-app --no-closure --json")]
     Verify(pull::VerifyArgs),
     /// Have a cache that fetches from others fetch paths before they are needed

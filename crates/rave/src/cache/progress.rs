@@ -10,15 +10,26 @@ use crate::terminal::{Style, say};
 pub(super) struct Progress {
     bar: ProgressBar,
     style: Style,
-    quiet: bool,
+    show: Show,
+}
+
+/// What is shown besides the bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// A line for each path.
+    Each,
+    /// Lines for what failed.
+    Failures,
+    /// Nothing, because a result is printed for programs.
+    Nothing,
 }
 
 impl Progress {
-    /// Begins with how many bytes there are. `quiet`: nothing is shown, because a result is printed for programs.
-    pub(super) fn new(verb: &'static str, bytes: u64, quiet: bool) -> Self {
-        let target = match quiet {
-            true => ProgressDrawTarget::hidden(),
-            false => ProgressDrawTarget::stderr(),
+    /// Begins with how many bytes there are.
+    pub(super) fn new(verb: &'static str, bytes: u64, show: Show) -> Self {
+        let target = match show {
+            Show::Nothing => ProgressDrawTarget::hidden(),
+            Show::Each | Show::Failures => ProgressDrawTarget::stderr(),
         };
         let bar = ProgressBar::with_draw_target(Some(bytes), target);
         let template = "{prefix:>11.bold} {wide_msg} {bytes}/{total_bytes} {bar:24.cyan/dim} {binary_bytes_per_sec} {eta}";
@@ -30,7 +41,7 @@ impl Progress {
         Self {
             bar,
             style: Style::stderr(),
-            quiet,
+            show,
         }
     }
 
@@ -50,6 +61,9 @@ impl Progress {
     }
 
     pub(super) fn done(&self, name: &str, bytes: u64, note: &str) {
+        if self.show != Show::Each {
+            return;
+        }
         let note = if note.is_empty() {
             String::new()
         } else {
@@ -67,10 +81,10 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        match (self.quiet, self.bar.is_hidden()) {
-            (true, _) => {}
-            (false, true) => say(text),
-            (false, false) => self.bar.println(text),
+        match (self.show, self.bar.is_hidden()) {
+            (Show::Nothing, _) => {}
+            (_, true) => say(text),
+            (_, false) => self.bar.println(text),
         }
     }
 

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use super::client::{Client, public_keys, store_dir};
 use super::fetch::{self, Lookup, Sink};
 use super::files;
+use super::inventory;
 use super::local_store::LocalStore;
-use super::progress::{Progress, size};
+use super::progress::{Progress, Show, size};
 use super::push::{HowArgs, Source, Target, arguments, counted};
 use super::servers::Files;
 use crate::failure::hinted;
@@ -61,8 +62,7 @@ pub(crate) struct CopyArgs {
 pub(crate) struct VerifyArgs {
     /// The cache: NAME, SERVER:NAME, or the URL of any Nix binary cache
     cache: String,
-    /// Store paths
-    #[arg(required = true)]
+    /// Store paths [default: all that a RAVE server has in the cache]
     paths: Vec<String>,
     /// Check only the paths themselves
     #[arg(long)]
@@ -179,6 +179,14 @@ impl Reader {
     }
 }
 
+/// Who asks for JSON reads the failures there.
+fn failures(as_json: bool) -> Show {
+    match as_json {
+        true => Show::Nothing,
+        false => Show::Failures,
+    }
+}
+
 fn bytes(paths: &[NarInfo]) -> u64 {
     paths.iter().map(|it| it.info.nar_size).sum()
 }
@@ -198,7 +206,7 @@ pub(super) async fn pull(args: &PullArgs, places: &Files) -> anyhow::Result<()> 
     }
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot write in {}", directory.display()))?;
-    let progress = Progress::new("Pulling", bytes(&paths), false);
+    let progress = Progress::new("Pulling", bytes(&paths), Show::Each);
     let sink = Sink::Directory(directory.clone());
     let failed = fetch::download(&reader.client, &paths, &sink, args.jobs, &progress).await;
     if let Some((path, why)) = failed.first() {
@@ -267,7 +275,11 @@ pub(super) async fn copy(args: &CopyArgs, places: &Files) -> anyhow::Result<()> 
 
 pub(super) async fn verify(args: &VerifyArgs, places: &Files) -> anyhow::Result<()> {
     let reader = Reader::open(&args.cache, &args.keys, places).await?;
-    let lookup = reader.look_up(&args.paths, !args.no_closure).await?;
+    let paths = match args.paths.is_empty() {
+        true => inventory::all(&reader.client).await?,
+        false => args.paths.clone(),
+    };
+    let lookup = reader.look_up(&paths, !args.no_closure).await?;
     let mut wrong: Vec<(String, String)> = lookup
         .missing
         .iter()
@@ -280,7 +292,7 @@ pub(super) async fn verify(args: &VerifyArgs, places: &Files) -> anyhow::Result<
             }
         }
     }
-    let progress = Progress::new("Verifying", bytes(&lookup.found), args.json);
+    let progress = Progress::new("Verifying", bytes(&lookup.found), failures(args.json));
     let failed = fetch::download(
         &reader.client,
         &lookup.found,
@@ -337,7 +349,7 @@ pub(super) async fn warm(args: &WarmArgs, places: &Files) -> anyhow::Result<()> 
         paths.extend(outputs_of(flake)?);
     }
     let lookup = reader.look_up(&paths, true).await?;
-    let progress = Progress::new("Warming", bytes(&lookup.found), args.json);
+    let progress = Progress::new("Warming", bytes(&lookup.found), failures(args.json));
     let failed = fetch::download(
         &reader.client,
         &lookup.found,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::client::{Client, UploadError, persist, store_dir};
 use super::files;
 use super::local_store::LocalStore;
-use super::progress::{Progress, size};
+use super::progress::{Progress, Show, size};
 use super::schedule::Schedule;
 use super::servers::Files;
 use super::transfer;
@@ -37,6 +37,9 @@ pub(crate) struct PushArgs {
     /// Read more paths from standard input, one a line
     #[arg(long)]
     stdin: bool,
+    /// The store [default: as Nix programs choose it]
+    #[arg(long, value_name = "URI", env = "NIX_REMOTE")]
+    store: Option<String>,
     #[command(flatten)]
     how: HowArgs,
 }
@@ -58,7 +61,7 @@ pub(crate) struct HowArgs {
 /// Pushes paths of the local store.
 pub(super) async fn run(args: &PushArgs, places: &Files) -> anyhow::Result<()> {
     let (client, config) = Client::open(places.find(&args.cache)?).await?;
-    let local = LocalStore::open(None, files::environment)?;
+    let local = LocalStore::open(args.store.as_deref(), files::environment)?;
     let target = Target::new(client, &config, &args.how)?;
     target.takes(&local.dir)?;
     let paths = arguments(&args.paths, args.stdin)?;
@@ -85,7 +88,7 @@ pub(super) struct Target {
     /// Paths with signatures of these keys are got elsewhere. Empty: none are left out.
     upstream: Vec<String>,
     jobs: usize,
-    quiet: bool,
+    show: Show,
 }
 
 /// What became of a push.
@@ -111,7 +114,7 @@ impl Target {
                 upstream
             },
             jobs: how.jobs.max(1),
-            quiet: how.json,
+            show: if how.json { Show::Nothing } else { Show::Each },
         })
     }
 
@@ -156,7 +159,7 @@ impl Target {
         let progress = Progress::new(
             "Pushing",
             wanted.iter().map(|it| it.nar_size).sum(),
-            self.quiet,
+            self.show,
         );
         let mut schedule = Schedule::new(wanted);
         let mut running = FuturesUnordered::new();

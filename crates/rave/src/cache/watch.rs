@@ -33,13 +33,16 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(crate) struct WatchArgs {
     /// The cache: NAME, SERVER:NAME or its URL
     cache: String,
+    /// The store [default: as Nix programs choose it]
+    #[arg(long, value_name = "URI", env = "NIX_REMOTE")]
+    store: Option<String>,
     #[command(flatten)]
     how: HowArgs,
 }
 
 pub(super) async fn run(args: &WatchArgs, places: &Files) -> anyhow::Result<()> {
     let (client, config) = Client::open(places.find(&args.cache)?).await?;
-    let local = LocalStore::open(None, files::environment)?;
+    let local = LocalStore::open(args.store.as_deref(), files::environment)?;
     let target = Target::new(client, &config, &args.how)?;
     target.takes(&local.dir)?;
     let mut seen = last(&local)?;
