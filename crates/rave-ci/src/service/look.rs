@@ -18,8 +18,9 @@ use crate::store::queue::Candidate;
 /// How many waiting jobs are looked at in one go: at first few, because most often one of these goes.
 const FIRST: u32 = 16;
 const BATCH: u32 = 200;
-/// How many jobs are told that they wait with one before them that lost patience.
-const TOLD: usize = 200;
+/// How many jobs may be passed over in one look. Smaller ones behind them have to wait: a look takes no longer because many
+/// do.
+const PASSED: usize = 200;
 
 /// One look at the queue, for one machine.
 pub(super) struct Look {
@@ -58,13 +59,8 @@ impl Look {
             self.look_at_overdue(tx, room, &mut seen)?;
         }
         for projects in &self.turns {
-            if seen.found.is_some() {
-                break;
-            }
-            if room
-                .as_ref()
-                .is_some_and(|it| it.is_closed() && it.passed.len() >= TOLD)
-            {
+            let full = room.as_ref().is_some_and(|it| it.passed.len() >= PASSED);
+            if seen.found.is_some() || full {
                 break;
             }
             self.look_at(tx, projects, room.as_mut(), &mut seen)?;
@@ -123,7 +119,8 @@ impl Look {
                     return Ok(());
                 }
             }
-            if last || room.as_ref().is_some_and(|it| it.is_closed()) {
+            let full = |it: &&mut Room| it.is_closed() || it.passed.len() >= PASSED;
+            if last || room.as_ref().is_some_and(full) {
                 return Ok(());
             }
             limit = BATCH;
