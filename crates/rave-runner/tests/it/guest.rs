@@ -6,10 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+#[path = "../../src/exec/vm/newc.rs"]
+mod newc;
+
+use newc::Archive;
 
 /// What is run in the machine: all that concerns limits, killing and what a job may see.
 const TESTS: [&str; 6] = [
@@ -108,7 +111,7 @@ fn limits_hold_where_control_groups_are_of_version_two() {
     );
     let dir = tempfile::tempdir().expect("a directory");
     let initial = dir.path().join("root.cpio");
-    root(dir.path()).write(&initial);
+    fs::write(&initial, root(dir.path()).finish()).expect("written");
     let said = boot(&kernel, &initial);
     assert!(
         !said.contains("GUEST has control groups of version 1"),
@@ -196,7 +199,7 @@ fn root(scratch: &Path) -> Archive {
         ("lib", "usr/lib"),
         ("lib64", "usr/lib64"),
     ] {
-        archive.link(link, target);
+        archive.entry(Path::new(link), 0o120_777, target.as_bytes());
     }
     for library in shared {
         // Directories may be links, the name of the file is what programs ask for.
@@ -240,73 +243,4 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
         it.starts_with('/').then(|| it.split(' ').next())?
     });
     paths.map(PathBuf::from).collect()
-}
-
-/// An initial root file system in the kernel's `newc` format.
-#[derive(Default)]
-struct Archive {
-    bytes: Vec<u8>,
-    dirs: BTreeSet<PathBuf>,
-    entries: u32,
-}
-
-impl Archive {
-    fn link(&mut self, name: &str, target: &str) {
-        self.entry(name, 0o120_777, target.as_bytes());
-    }
-
-    /// Adds a file and the directories above it.
-    fn file(&mut self, path: &Path, mode: u32, body: &[u8]) {
-        let path = path.strip_prefix("/").expect("an absolute path");
-        let above: Vec<PathBuf> = path.ancestors().skip(1).map(Path::to_owned).collect();
-        for dir in above.into_iter().rev() {
-            if dir != Path::new("") && self.dirs.insert(dir.clone()) {
-                self.entry(&dir.to_string_lossy(), 0o040_755, &[]);
-            }
-        }
-        self.entry(&path.to_string_lossy(), 0o100_000 | mode, body);
-    }
-
-    fn entry(&mut self, name: &str, mode: u32, body: &[u8]) {
-        self.entries += 1;
-        let size = u32::try_from(body.len()).expect("a small file");
-        let name_size = u32::try_from(name.len() + 1).expect("a short name");
-        // Number, mode, user, group, links, time, size, four device numbers, length of the name, checksum.
-        let fields = [
-            self.entries,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name_size,
-            0,
-        ];
-        self.bytes.extend(b"070701");
-        for field in fields {
-            self.bytes.extend(format!("{field:08x}").as_bytes());
-        }
-        self.bytes.extend(name.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend(body);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-    }
-
-    fn write(mut self, path: &Path) {
-        self.entry("TRAILER!!!", 0, &[]);
-        let mut file = fs::File::create(path).expect("made");
-        file.write_all(&self.bytes).expect("written");
-        file.set_permissions(fs::Permissions::from_mode(0o600))
-            .expect("private");
-    }
 }

@@ -9,6 +9,7 @@ mod command;
 mod initial;
 mod machine;
 mod modules;
+mod newc;
 
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
