@@ -2,20 +2,23 @@
 //!
 //! Everything that comes back is bounded, and believed only when its digest is right.
 
+mod answer;
+mod login;
+
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;
 
-use rave_core::secret::Secret;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::Credential;
 use super::manifest::{Descriptor, INDEX, MANIFEST};
 use super::reference::{Digest, Reference};
+use answer::{accepted, bounded, unreachable};
+use login::{authority, bearer};
 
 /// The longest manifest or configuration that is believed, as in other clients.
 const LONGEST_DOCUMENT: u64 = 4 << 20;
@@ -166,29 +169,6 @@ fn is_plain(host: &str, insecure: &[String]) -> bool {
     };
     let address = name.parse::<std::net::IpAddr>();
     name == "localhost" || address.is_ok_and(|it| it.is_loopback())
-}
-
-fn authority(url: &Url) -> Option<String> {
-    let host = url.host_str()?;
-    Some(
-        url.port()
-            .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
-    )
-}
-
-fn bearer(token: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn basic(username: &str, password: &Secret) -> Option<HeaderValue> {
-    use base64::Engine as _;
-    let pair = format!("{username}:{}", password.expose());
-    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 impl Repository<'_> {
@@ -370,87 +350,6 @@ impl Repository<'_> {
             .await
             .map_err(|source| unreachable(what, source))
     }
-
-    /// Answers a registry's challenge. `None` when there is nothing to answer it with.
-    async fn log_in(&self, challenges: &[String]) -> Result<Option<HeaderValue>, RegistryError> {
-        let challenges: Vec<Challenge> = challenges
-            .iter()
-            .filter_map(|it| Challenge::parse(it))
-            .collect();
-        if let Some(challenge) = challenges.iter().find(|it| it.scheme == "bearer") {
-            return self
-                .fetch_token(challenge)
-                .await
-                .map(|it| bearer(it.expose()));
-        }
-        let wants_password = challenges.iter().any(|it| it.scheme == "basic");
-        Ok(match self.credential {
-            Some(Credential::Password { username, password }) if wants_password => {
-                basic(username, password)
-            }
-            _ => None,
-        })
-    }
-
-    /// Gets a token from where the registry says, with the credential or without.
-    async fn fetch_token(&self, challenge: &Challenge) -> Result<Secret, RegistryError> {
-        let realm = challenge.realm.clone();
-        let refused = |reason: &str| RegistryError::Login {
-            realm: realm.clone(),
-            reason: reason.to_owned(),
-        };
-        let url = Url::parse(&challenge.realm).map_err(|_| refused("it is not an address"))?;
-        let plain = authority(&url).is_some_and(|it| is_plain(&it, &self.registries.insecure));
-        if url.scheme() != "https" && !(url.scheme() == "http" && plain) {
-            return Err(refused("it is not reached by TLS"));
-        }
-        let http = &self.registries.http;
-        let scope = format!("repository:{}:pull", self.reference.repository);
-        let query = [("service", challenge.service.as_str()), ("scope", &scope)];
-        let request = match self.credential {
-            Some(Credential::Identity(token)) => {
-                let fields = [
-                    ("grant_type", "refresh_token"),
-                    ("client_id", "rave"),
-                    ("refresh_token", token.expose()),
-                ];
-                let body: Vec<String> = query
-                    .iter()
-                    .chain(&fields)
-                    .map(|(key, value)| format!("{key}={}", encode(value)))
-                    .collect();
-                http.post(url)
-                    .header("Content-Type", "application/x-www-form-urlencoded")
-                    .body(body.join("&"))
-            }
-            Some(Credential::Password { username, password }) => http
-                .get(url)
-                .query(&query)
-                .basic_auth(username, Some(password.expose())),
-            _ => http.get(url).query(&query),
-        };
-        let what = format!("log in at {realm}");
-        let network = |source| unreachable(&what, source);
-        let response = accepted(request.send().await.map_err(network)?, &what).await?;
-        let body = bounded(response, LONGEST_DOCUMENT, &what).await?;
-        let answer: TokenAnswer =
-            serde_json::from_slice(&body).map_err(|_| refused("the answer holds no token"))?;
-        let token = answer
-            .token
-            .or(answer.access_token)
-            .filter(|it| !it.is_empty());
-        token
-            .map(Secret::new)
-            .ok_or_else(|| refused("the answer holds no token"))
-    }
-}
-
-/// An address may hold a signature, which has no place in a log.
-fn unreachable(what: &str, source: reqwest::Error) -> RegistryError {
-    RegistryError::Network {
-        what: what.to_owned(),
-        source: source.without_url(),
-    }
 }
 
 struct Progress {
@@ -458,133 +357,9 @@ struct Progress {
     len: u64,
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-}
-
-/// What a registry says of how to log in.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Challenge {
-    scheme: String,
-    realm: String,
-    service: String,
-}
-
-impl Challenge {
-    /// Reads `Bearer realm="…",service="…"`.
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, mut rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        let mut challenge = Self {
-            scheme: scheme.to_ascii_lowercase(),
-            ..Self::default()
-        };
-        while let Some((key, after)) = rest.split_once('=') {
-            let (value, after) = match after.strip_prefix('"') {
-                Some(quoted) => quoted.split_once('"')?,
-                None => after.split_at(after.find(',').unwrap_or(after.len())),
-            };
-            match key.trim_matches([' ', ',']).to_ascii_lowercase().as_str() {
-                "realm" => challenge.realm = value.to_owned(),
-                "service" => challenge.service = value.to_owned(),
-                _ => {}
-            }
-            rest = after;
-        }
-        Some(challenge)
-    }
-}
-
-/// Escapes a value of a form.
-fn encode(value: &str) -> String {
-    let plain = |it: u8| it.is_ascii_alphanumeric() || b"-._~".contains(&it);
-    value
-        .bytes()
-        .map(|it| {
-            if plain(it) {
-                char::from(it).to_string()
-            } else {
-                format!("%{it:02X}")
-            }
-        })
-        .collect()
-}
-
-/// Returns an answer that is a success, or says what the registry says.
-async fn accepted(response: Response, what: &str) -> Result<Response, RegistryError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let body = bounded(response, 64 << 10, what).await.unwrap_or_default();
-    Err(RegistryError::Status {
-        what: what.to_owned(),
-        status,
-        message: complaint(&body),
-    })
-}
-
-/// Returns the messages in a registry's error, in one line.
-fn complaint(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Errors {
-        errors: Vec<Message>,
-    }
-    #[derive(Deserialize)]
-    struct Message {
-        #[serde(default)]
-        message: String,
-    }
-    let errors = serde_json::from_slice(body).unwrap_or(Errors { errors: Vec::new() });
-    let said: Vec<String> = errors.errors.into_iter().map(|it| it.message).collect();
-    let clean = |it: char| if it.is_control() { ' ' } else { it };
-    said.join("; ").chars().take(300).map(clean).collect()
-}
-
-async fn bounded(
-    mut response: Response,
-    limit_bytes: u64,
-    what: &str,
-) -> Result<Vec<u8>, RegistryError> {
-    let mut body = Vec::new();
-    let network = |source| unreachable(what, source);
-    while let Some(piece) = response.chunk().await.map_err(network)? {
-        body.extend_from_slice(&piece);
-        if body.len() as u64 > limit_bytes {
-            return Err(RegistryError::TooLong {
-                what: what.to_owned(),
-                limit_bytes,
-            });
-        }
-    }
-    Ok(body)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn challenges_are_read() {
-        let text = r#"Bearer realm="https://auth.example.com/token?a=b",service="reg, one",scope="x",error=invalid"#;
-        let challenge = Challenge::parse(text).expect("a challenge");
-        assert_eq!(challenge.realm, "https://auth.example.com/token?a=b");
-        assert_eq!(
-            (challenge.scheme.as_str(), challenge.service.as_str()),
-            ("bearer", "reg, one")
-        );
-        assert_eq!(
-            Challenge::parse("Basic").map(|it| it.scheme).as_deref(),
-            Some("basic")
-        );
-        assert_eq!(
-            Challenge::parse("Bearer realm=\"x").map(|it| it.realm),
-            None
-        );
-        let plain = Challenge::parse("Basic realm=here, charset=UTF-8").expect("a challenge");
-        assert_eq!(plain.realm, "here");
-    }
 
     #[test]
     fn tls_is_left_out_only_where_it_may() {
@@ -601,13 +376,5 @@ mod tests {
         ] {
             assert_eq!(is_plain(host, &named), plain, "{host}");
         }
-    }
-
-    #[test]
-    fn complaints_are_short_and_of_one_line() {
-        let body = br#"{"errors": [{"code": "X", "message": "no\nsuch"}, {"code": "Y"}]}"#;
-        assert_eq!(complaint(body), "no such; ");
-        assert_eq!(complaint(b"<html>"), "");
-        assert_eq!(encode("a b&c"), "a%20b%26c");
     }
 }

@@ -3,23 +3,28 @@
 //! A layer appears by a rename when all of it is there, a record after everything it names is on the disk. What no record
 //! names is deleted at the next start, so that a crash leaves nothing half there. Layers in use are leased, and stay.
 
+mod blob;
+mod record;
+mod trim;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 use rave_core::time::Timestamp;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::layer::{LayerError, Owners, unpack};
-use super::manifest::{Platform, Settings};
+use super::manifest::Platform;
 use super::reference::{Digest, Reference};
 use crate::job::place::remove_tree;
 use crate::runner::make_private;
+use blob::{Hashing, decompressed};
+pub(crate) use record::Record;
 
 /// The images of one runner.
 #[derive(Debug)]
@@ -45,55 +50,6 @@ pub(crate) enum StoreError {
     Layer { layer: Digest, source: LayerError },
     #[error("the layer {expected} unpacks to {actual}")]
     Content { expected: Digest, actual: Digest },
-}
-
-/// What is known of an image that is here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
-    /// Its name, for people who look into the directory.
-    name: String,
-    /// The digest of its manifest.
-    pub(crate) digest: String,
-    pub(crate) settings: Settings,
-    /// From the lowest.
-    layers: Vec<LayerRecord>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct LayerRecord {
-    digest: String,
-    bytes: u64,
-}
-
-impl Record {
-    pub(crate) fn new(
-        image: &Reference,
-        digest: &Digest,
-        settings: Settings,
-        layers: &[(Digest, u64)],
-    ) -> Self {
-        let layers = layers.iter().map(|(digest, bytes)| LayerRecord {
-            digest: digest.to_string(),
-            bytes: *bytes,
-        });
-        Self {
-            name: image.to_string(),
-            digest: digest.to_string(),
-            settings,
-            layers: layers.collect(),
-        }
-    }
-
-    pub(crate) fn layers(&self) -> Vec<Digest> {
-        self.layers
-            .iter()
-            .filter_map(|it| Digest::parse(&it.digest))
-            .collect()
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.layers.iter().map(|it| it.bytes).sum()
-    }
 }
 
 /// Layers that stay as long as this value lives.
@@ -321,84 +277,6 @@ impl Store {
         self.trim();
         Ok(())
     }
-
-    fn records(&self) -> Vec<(PathBuf, SystemTime, Record)> {
-        let entries = fs::read_dir(self.dir.join("images"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let read = |entry: fs::DirEntry| {
-            let path = entry.path();
-            let used = entry.metadata().and_then(|it| it.modified()).ok()?;
-            let record = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-            Some((path, used, record))
-        };
-        entries.filter_map(read).collect()
-    }
-
-    /// Deletes the images that were not used for longest, until the rest is small enough.
-    fn trim(&self) {
-        let mut records = self.records();
-        records.sort_by_key(|it| it.1);
-        loop {
-            let sizes: HashMap<&str, u64> = records
-                .iter()
-                .flat_map(|it| &it.2.layers)
-                .map(|it| (it.digest.as_str(), it.bytes))
-                .collect();
-            if sizes.values().sum::<u64>() <= self.limit_bytes {
-                break;
-            }
-            let leased: HashSet<Digest> = self.leases().keys().cloned().collect();
-            // An image in use keeps its layers in any case; one whose layers are merely shared does not count as such.
-            let unused = |record: &Record| !record.layers().iter().all(|it| leased.contains(it));
-            let Some(oldest) = records.iter().position(|it| unused(&it.2)) else {
-                break;
-            };
-            let (path, _, record) = records.remove(oldest);
-            tracing::info!(image = record.name, "an image is deleted to make room");
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot delete the record of an image");
-                break;
-            }
-        }
-        self.delete_unnamed(&records);
-    }
-
-    /// Deletes layers that neither an image nor a job names.
-    fn delete_unnamed(&self, records: &[(PathBuf, SystemTime, Record)]) {
-        let named: HashSet<Digest> = records.iter().flat_map(|it| it.2.layers()).collect();
-        let mut gone = Vec::new();
-        {
-            // No job gets a lease while layers are taken away.
-            let leases = self.leases();
-            let unfinished = self.dir.join("unfinished");
-            for entry in fs::read_dir(self.dir.join("layers"))
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
-                let name = entry.file_name();
-                let hex = name
-                    .to_str()
-                    .map(|it| it.trim_end_matches(".size"))
-                    .unwrap_or_default();
-                let digest = Digest::parse(&format!("sha256:{hex}"));
-                if digest.is_some_and(|it| named.contains(&it) || leases.contains_key(&it)) {
-                    continue;
-                }
-                let away = unfinished.join(&name);
-                if fs::rename(entry.path(), &away).is_ok() {
-                    gone.push(away);
-                }
-            }
-        }
-        for path in gone {
-            if let Err(error) = remove_tree(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot delete a layer that is not needed any more");
-            }
-        }
-    }
 }
 
 fn time(now: Timestamp) -> SystemTime {
@@ -406,44 +284,12 @@ fn time(now: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(millis)
 }
 
-/// Reads what is in a blob, which may be compressed in one of two ways or not at all. Its type is not asked: it lies.
-fn decompressed(mut blob: File) -> io::Result<Box<dyn Read>> {
-    let mut start = [0; 4];
-    let mut len = 0;
-    while len < start.len() {
-        match blob.read(&mut start[len..])? {
-            0 => break,
-            more => len += more,
-        }
-    }
-    blob.rewind()?;
-    let blob = BufReader::with_capacity(64 << 10, blob);
-    Ok(match start {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(blob)),
-        [0x28, 0xb5, 0x2f, 0xfd] => {
-            Box::new(ruzstd::decoding::StreamingDecoder::new(blob).map_err(io::Error::other)?)
-        }
-        _ => Box::new(blob),
-    })
-}
-
-struct Hashing<R> {
-    from: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.from.read(buffer)?;
-        self.hash.update(&buffer[..len]);
-        Ok(len)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::Settings;
     use super::super::tar::tests::entry;
     use super::*;
+    use std::io::Seek as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     struct Bench {
