@@ -9,7 +9,7 @@ use rave_core::secret::Secret;
 use rave_runner::{ContainerPolicy, ExecutorKind, Finding, Health, SandboxPolicy};
 use serde_json::json;
 
-use super::{Limits, settings};
+use super::settings::{Limits, settings};
 use crate::config::Executor;
 use crate::terminal::{Style, print};
 use crate::wiring;
