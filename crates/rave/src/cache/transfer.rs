@@ -251,10 +251,8 @@ fn decompress(
 ) -> anyhow::Result<()> {
     match compression {
         Compression::None => read(&mut { from }),
-        Compression::Zstd => read(&mut Frames {
-            from: io::BufReader::with_capacity(PIECE, from),
-            frame: Default::default(),
-        }),
+        // Reads one frame after another to the end.
+        Compression::Zstd => read(&mut zstd::stream::read::Decoder::new(from)?),
         Compression::Gzip => read(&mut flate2::read::MultiGzDecoder::new(from)),
         Compression::Xz | Compression::Lzma => by_program("xz", from, read),
         Compression::Bzip2 => by_program("bzip2", from, read),
@@ -262,35 +260,6 @@ fn decompress(
         Compression::Lz4 => by_program("lz4", from, read),
         Compression::Lzip => by_program("lzip", from, read),
         other => bail!("NARs that are compressed with {other} are not understood"),
-    }
-}
-
-/// One or more frames of zstd, one after another.
-struct Frames {
-    from: io::BufReader<Receiver>,
-    frame: ruzstd::decoding::FrameDecoder,
-}
-
-impl Read for Frames {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use io::BufRead as _;
-        use ruzstd::decoding::BlockDecodingStrategy;
-        loop {
-            let len = self.frame.read(buffer)?;
-            if len > 0 || buffer.is_empty() {
-                return Ok(len);
-            }
-            if self.frame.is_finished() {
-                if self.from.fill_buf()?.is_empty() {
-                    return Ok(0);
-                }
-                self.frame.reset(&mut self.from).map_err(io::Error::other)?;
-            }
-            let some = BlockDecodingStrategy::UptoBytes(PIECE);
-            self.frame
-                .decode_blocks(&mut self.from, some)
-                .map_err(io::Error::other)?;
-        }
     }
 }
 
