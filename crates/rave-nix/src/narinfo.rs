@@ -256,6 +256,17 @@ CA: fixed:r:sha256:1iyxcf7k4rl3baj9icf65c4bsx3pwgskirfcy18l93dvifs2i753
     }
 
     #[test]
+    fn no_references_are_a_line_of_their_own() {
+        let line = NIX.lines().find(|it| it.starts_with("References")).unwrap();
+        // Without the space Nix takes the next line for the references.
+        let text = NIX.replace(line, "References: ");
+        let narinfo = parse(&text).unwrap();
+        assert_eq!(narinfo.info.references, []);
+        assert_eq!(narinfo.to_text(&StoreDir::default()), text);
+        assert_eq!(parse(&NIX.replace(line, "References:")).unwrap(), narinfo);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let check = |from: &str, to: &str, message: &str| {
             assert!(NIX.contains(from), "{from}");
