@@ -7,7 +7,7 @@ use rave_core::time::Timestamp;
 use rave_store::Db;
 
 use crate::frame::LABEL_BYTES;
-use crate::shelf::{DiskShelf, Shelf};
+use crate::shelf::{DiskShelf, Faults, FaultyShelf, Shelf};
 use crate::table;
 use crate::{Digest, Options, StoreError};
 
@@ -46,16 +46,35 @@ impl Blobs {
         root: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let root: PathBuf = root.into();
-        let what = format!("cannot open the packs in {}", root.display());
-        let shelf = DiskShelf::open(root.join("packs"), db.clone(), options.pack_bytes)
-            .await
-            .map_err(|it| StoreError::new(what, it))?;
-        Ok(Self(Arc::new(Shared {
+        let shelf = Self::shelf(&db, root.into(), options).await?;
+        Ok(Self::new(db, Box::new(shelf), options))
+    }
+
+    /// Opens a store for a process that ends where a test says.
+    #[doc(hidden)]
+    pub async fn on_disk_with_faults(
+        db: Db,
+        root: impl Into<PathBuf>,
+        options: Options,
+        faults: Faults,
+    ) -> Result<Self, StoreError> {
+        let inner = Box::new(Self::shelf(&db, root.into(), options).await?);
+        Ok(Self::new(
             db,
-            shelf: Box::new(shelf),
+            Box::new(FaultyShelf { inner, faults }),
             options,
-        })))
+        ))
+    }
+
+    async fn shelf(db: &Db, root: PathBuf, options: Options) -> Result<DiskShelf, StoreError> {
+        let what = format!("cannot open the packs in {}", root.display());
+        DiskShelf::open(root.join("packs"), db.clone(), options.pack_bytes)
+            .await
+            .map_err(|it| StoreError::new(what, it))
+    }
+
+    fn new(db: Db, shelf: Box<dyn Shelf>, options: Options) -> Self {
+        Self(Arc::new(Shared { db, shelf, options }))
     }
 
     /// Finishes the packs that a process before this one left open: what counts in them stays, the rest is cut off.

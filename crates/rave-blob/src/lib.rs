@@ -7,13 +7,16 @@ mod error;
 mod frame;
 mod get;
 mod manifest;
+mod marks;
 mod options;
 mod put;
 mod reader;
 mod seek;
 mod shelf;
+mod stats;
 mod sweep;
 mod table;
+mod verify;
 
 pub use blobs::{Blobs, Described, Listed};
 pub use chunk::ChunkSizes;
@@ -23,5 +26,9 @@ pub use options::Options;
 pub use put::{PutOptions, Stored};
 pub use reader::{BlobReader, ByteStream, FrameReader};
 pub use seek::BlobFile;
+#[doc(hidden)]
+pub use shelf::{Faults, Unsettled};
+pub use stats::Stats;
 pub use sweep::{Referrer, Sweeper, Swept};
 pub use table::MIGRATIONS;
+pub use verify::{DamagedChunk, Stray, Verified, VerifyProgress};

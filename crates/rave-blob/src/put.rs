@@ -17,7 +17,7 @@ use crate::chunk::{Chunk, ChunkDigest, Cutter};
 use crate::error::PutError;
 use crate::frame::{self, Label};
 use crate::manifest::{self, Part};
-use crate::shelf::Spot;
+use crate::shelf::{self, Spot};
 use crate::table::{self, object::Object};
 use crate::{Blobs, ByteStream, Digest};
 
@@ -203,6 +203,9 @@ impl<'a> Intake<'a> {
 struct Upload<'a> {
     blobs: &'a Blobs,
     begun: Instant,
+    /// Until when it may record what it was promised. By the database's clock, because `begun` stands still while the machine
+    /// sleeps and promises do not.
+    record_until: Timestamp,
     /// Until when what is promised to this upload is kept.
     keep_until: Timestamp,
     /// New chunks that a batch is storing or has stored.
@@ -233,6 +236,7 @@ impl<'a> Upload<'a> {
         Self {
             blobs,
             begun: Instant::now(),
+            record_until: Timestamp(0),
             keep_until: Timestamp(0),
             claimed: Mutex::default(),
         }
@@ -244,13 +248,14 @@ impl<'a> Upload<'a> {
         expected: Option<Digest>,
     ) -> Result<Stored, PutError> {
         let lease = self.blobs.0.options.lease_ms();
-        self.keep_until = self
+        let now = self
             .blobs
             .0
             .db
             .read("blob_now", |tx| Ok::<_, rave_store::Error>(tx.now()))
-            .await?
-            .plus_millis(lease);
+            .await?;
+        self.record_until = now.plus_millis(lease / 2);
+        self.keep_until = now.plus_millis(lease);
         let batches = stream::try_unfold(intake, Intake::next);
         let mut placed = batches
             .map_ok(|batch| self.place(batch))
@@ -375,25 +380,43 @@ impl<'a> Upload<'a> {
     }
 
     fn check_time(&self) -> Result<(), PutError> {
-        let longest = self.blobs.0.options.longest_upload();
-        match self.begun.elapsed() > longest {
-            true => Err(PutError::TooSlow {
-                longest_secs: longest.as_secs(),
-            }),
+        match self.begun.elapsed() > self.blobs.0.options.longest_upload() {
+            true => Err(self.too_slow()),
             false => Ok(()),
+        }
+    }
+
+    fn too_slow(&self) -> PutError {
+        PutError::TooSlow {
+            longest_secs: self.blobs.0.options.longest_upload().as_secs(),
+        }
+    }
+
+    /// Waits until chunks survive a power failure.
+    async fn settle(&self, new: &[(Label, Spot)]) -> Result<(), PutError> {
+        let packs = shelf::packs(new.iter().map(|(_, spot)| spot));
+        match packs.is_empty() {
+            true => Ok(()),
+            false => self.blobs.0.shelf.settle(&packs).await,
         }
     }
 
     /// Records the new chunks so far.
     async fn record(&self, progress: &mut Progress) -> Result<(), PutError> {
         self.check_time()?;
-        self.blobs.0.shelf.settle().await?;
+        self.settle(&progress.new).await?;
         let (new, until) = (std::mem::take(&mut progress.new), self.keep_until);
+        let (record_until, too_slow) = (self.record_until, self.too_slow());
         let ids = self
             .blobs
             .0
             .db
-            .write("blob_record_chunks", move |tx| insert(tx, &new, until))
+            .write("blob_record_chunks", move |tx| {
+                match tx.now() > record_until {
+                    true => Err(too_slow),
+                    false => insert(tx, &new, until),
+                }
+            })
             .await?;
         progress.ids.extend(ids);
         Ok(())
@@ -407,15 +430,17 @@ impl<'a> Upload<'a> {
         size_bytes: u64,
     ) -> Result<Stored, PutError> {
         self.check_time()?;
-        if !progress.new.is_empty() {
-            self.blobs.0.shelf.settle().await?;
-        }
+        self.settle(&progress.new).await?;
         let (until, added_bytes) = (self.keep_until, progress.added_bytes);
+        let (record_until, too_slow) = (self.record_until, self.too_slow());
         let was_known = self
             .blobs
             .0
             .db
             .write("blob_record", move |tx| {
+                if tx.now() > record_until {
+                    return Err(too_slow);
+                }
                 progress.ids.extend(insert(tx, &progress.new, until)?);
                 let (parts, stored_bytes) = progress.resolve()?;
                 let object = Object {
@@ -486,9 +511,7 @@ fn insert(
     new: &[(Label, Spot)],
     until: Timestamp,
 ) -> Result<Vec<(ChunkDigest, i64)>, PutError> {
-    let mut packs: Vec<i64> = new.iter().map(|(_, spot)| spot.pack).collect();
-    packs.sort_unstable();
-    packs.dedup();
+    let packs = shelf::packs(new.iter().map(|(_, spot)| spot));
     if !table::pack::are_kept(tx, &packs)? {
         return Err(PutError::Io(std::io::Error::other(
             "the pack that the object was written to is gone: send it again",

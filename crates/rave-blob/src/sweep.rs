@@ -19,6 +19,8 @@ use rave_store::{BoxError, Progress, StepError, Worker};
 
 use crate::frame::{self, Frame, Label};
 use crate::manifest;
+use crate::marks::Marks;
+use crate::shelf;
 use crate::table::{self, chunk::Located, pack::Sealed};
 use crate::{Blobs, Digest, StoreError};
 
@@ -263,11 +265,16 @@ impl Sweeper {
             let failed =
                 |it| StoreError::new(format!("cannot move what lives in pack {}", pack.name), it);
             let spots = self.blobs.0.shelf.append(&frames).await.map_err(failed)?;
-            self.blobs.0.shelf.settle().await.map_err(failed)?;
+            let packs = shelf::packs(&spots);
+            self.blobs.0.shelf.settle(&packs).await.map_err(failed)?;
             self.blobs
                 .0
                 .db
                 .write("blob_move_chunks", move |tx| {
+                    // It was given up while this process stood still: what was written there is gone soon.
+                    if !table::pack::are_kept(tx, &packs)? {
+                        return Ok(());
+                    }
                     for (chunk, spot) in moved.iter().zip(spots) {
                         table::chunk::relocate(tx, chunk.id, id, spot)?;
                     }
@@ -351,32 +358,5 @@ impl Worker for Sweeper {
 
     async fn wait(&mut self) {
         tokio::time::sleep(EVERY).await;
-    }
-}
-
-/// A set of chunks' numbers, a bit for each: numbers are dense.
-#[derive(Default)]
-struct Marks(Vec<u64>);
-
-impl Marks {
-    fn add(&mut self, id: i64) {
-        let Some((word, bit)) = Self::place(id) else {
-            return;
-        };
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= bit;
-    }
-
-    /// A number that has no place is never taken away.
-    fn has(&self, id: i64) -> bool {
-        Self::place(id).is_none_or(|(word, bit)| self.0.get(word).is_some_and(|it| it & bit != 0))
-    }
-
-    fn place(id: i64) -> Option<(usize, u64)> {
-        // A manifest that names a number beyond any table's must not take all memory.
-        let id = usize::try_from(id).ok().filter(|it| *it < 1 << 36)?;
-        Some((id / 64, 1 << (id % 64)))
     }
 }

@@ -1,12 +1,12 @@
 //! Packs as files in a directory of one process.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use rave_store::Db;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::task::TaskTracker;
 
-use super::{Shelf, Spot};
+use super::{OnShelf, Shelf, Spot};
 use crate::error::PutError;
 use crate::frame::Frame;
 use crate::table;
@@ -38,6 +38,9 @@ struct Shared {
     open: AsyncMutex<Option<Arc<OpenPack>>>,
     /// Packs that were written to and whose writes no one has waited for yet.
     unsettled: Mutex<Vec<Arc<OpenPack>>>,
+    /// Packs of which a write never reached the disk. The system reports that once and forgets it, so that a later wait would
+    /// succeed over what is lost.
+    broken: Mutex<HashSet<i64>>,
     readers: Mutex<VecDeque<(Arc<str>, Arc<File>)>>,
 }
 
@@ -52,6 +55,8 @@ struct OpenPack {
     written: AtomicU64,
     /// How many of them are on the disk for certain.
     synced: AsyncMutex<u64>,
+    /// Whether that failed once; set under the lock of `synced`.
+    failed: AtomicBool,
 }
 
 impl DiskShelf {
@@ -72,6 +77,7 @@ impl DiskShelf {
             pack_bytes,
             open: AsyncMutex::new(None),
             unsettled: Mutex::new(Vec::new()),
+            broken: Mutex::default(),
             readers: Mutex::new(VecDeque::new()),
         });
         Ok(Self {
@@ -98,17 +104,31 @@ impl Shared {
                 .create_new(true)
                 .write(true)
                 .mode(0o600)
-                .open(path)?;
-            sync_directory(&root)?;
+                .open(&path)?;
+            sync_directory(&root).or_else(|it| fs::remove_file(&path).and(Err(it)))?;
             Ok(file)
         });
+        let file = match made.await {
+            Ok(file) => file,
+            Err(error) => {
+                // On a full disk every upload comes this way: none may leave a row for the next start to clear up.
+                let forget = self
+                    .db
+                    .write("blob_forget_pack", move |tx| table::pack::forget(tx, id));
+                if let Err(error) = forget.await {
+                    tracing::warn!(%error, pack = id, "cannot forget a pack that could not be made");
+                }
+                return Err(PutError::of_store(error));
+            }
+        };
         Ok(Arc::new(OpenPack {
             id,
             begun_at,
-            file: made.await.map_err(PutError::of_store)?,
+            file,
             length: AtomicU64::new(0),
             written: AtomicU64::new(0),
             synced: AsyncMutex::new(0),
+            failed: AtomicBool::new(false),
         }))
     }
 
@@ -129,10 +149,10 @@ impl Shared {
     /// Sets aside room in the open pack. Returns it with where the room begins.
     async fn reserve(&self, length_bytes: u64) -> Result<(Arc<OpenPack>, u64), PutError> {
         let mut open = self.open.lock().await;
-        if open
-            .as_ref()
-            .is_some_and(|it| it.length.load(Ordering::Acquire) >= self.pack_bytes)
-        {
+        if open.as_ref().is_some_and(|it| {
+            it.length.load(Ordering::Acquire) >= self.pack_bytes
+                || lock(&self.broken).contains(&it.id)
+        }) {
             self.seal(&mut open).await?;
         }
         let pack = match &*open {
@@ -200,16 +220,26 @@ impl Shared {
         Ok(spots)
     }
 
-    async fn settle(&self) -> Result<(), PutError> {
-        let packs = lock(&self.unsettled).clone();
-        for pack in packs {
-            pack.sync().await.map_err(PutError::of_store)?;
-            let current = self.open.lock().await.as_ref().map(|it| it.id);
-            let mut unsettled = lock(&self.unsettled);
-            // A pack that still grows stays: it costs one comparison.
-            unsettled.retain(|it| it.id != pack.id || current == Some(it.id));
+    async fn settle(&self, packs: &[i64]) -> Result<(), PutError> {
+        let mut unsettled = lock(&self.unsettled).clone();
+        unsettled.retain(|it| packs.contains(&it.id));
+        for pack in unsettled {
+            if let Err(error) = pack.sync().await {
+                lock(&self.broken).insert(pack.id);
+                lock(&self.unsettled).retain(|it| it.id != pack.id);
+                return Err(PutError::of_store(error));
+            }
+            let covered = *pack.synced.lock().await;
+            // Another's write may have come since: it finds the pack here, or puts it here again.
+            lock(&self.unsettled)
+                .retain(|it| it.id != pack.id || it.written.load(Ordering::Acquire) > covered);
         }
-        Ok(())
+        match packs.iter().any(|it| lock(&self.broken).contains(it)) {
+            true => Err(PutError::Io(io::Error::other(
+                "what was written to the pack before did not reach the disk: send it again",
+            ))),
+            false => Ok(()),
+        }
     }
 }
 
@@ -224,9 +254,9 @@ impl Shelf for DiskShelf {
             .map_err(|it| PutError::Io(io::Error::other(it)))?
     }
 
-    async fn settle(&self) -> Result<(), PutError> {
-        let shared = self.shared.clone();
-        let task = self.tasks.spawn(async move { shared.settle().await });
+    async fn settle(&self, packs: &[i64]) -> Result<(), PutError> {
+        let (shared, packs) = (self.shared.clone(), packs.to_vec());
+        let task = self.tasks.spawn(async move { shared.settle(&packs).await });
         task.await
             .map_err(|it| PutError::Io(io::Error::other(it)))?
     }
@@ -239,6 +269,35 @@ impl Shelf for DiskShelf {
             let mut buffer = vec![0; length];
             file.read_exact_at(&mut buffer, range.start)?;
             Ok(buffer.into())
+        })
+        .await
+    }
+
+    async fn list(&self) -> io::Result<Vec<OnShelf>> {
+        let root = self.shared.root.clone();
+        blocking(move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(root)? {
+                let entry = entry?;
+                let path = entry.path();
+                let stem = path.file_stem().and_then(|it| it.to_str());
+                let is_pack = path.extension().is_some_and(|it| it == "pack");
+                let Some(name) = stem.filter(|it| is_pack && uuid::Uuid::parse_str(it).is_ok())
+                else {
+                    continue;
+                };
+                match entry.metadata() {
+                    Ok(metadata) => found.push(OnShelf {
+                        name: name.to_owned(),
+                        size_bytes: metadata.len(),
+                        changed_at: Timestamp(metadata.mtime().saturating_mul(1000)),
+                    }),
+                    // It was deleted since.
+                    Err(it) if it.kind() == io::ErrorKind::NotFound => {}
+                    Err(it) => return Err(it),
+                }
+            }
+            Ok(found)
         })
         .await
     }
@@ -288,9 +347,14 @@ impl OpenPack {
         if *synced >= wanted {
             return Ok(());
         }
+        if self.failed.load(Ordering::Acquire) {
+            return Err(io::Error::other("the disk did not take it in before"));
+        }
         let covered = self.written.load(Ordering::Acquire);
         let pack = self.clone();
-        blocking(move || pack.file.sync_data()).await?;
+        let done = blocking(move || pack.file.sync_data()).await;
+        self.failed.store(done.is_err(), Ordering::Release);
+        done?;
         *synced = covered;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, Value, params};
 
-use super::{MANY, int, padded, places, size};
+use super::{MANY, Totals, int, padded, places, size};
 use crate::chunk::ChunkDigest;
 use crate::frame::Label;
 use crate::shelf::Spot;
@@ -95,6 +95,7 @@ pub(crate) fn insert(
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
     pub(crate) id: i64,
+    pub(crate) pack_id: i64,
     pub(crate) pack: Arc<str>,
     pub(crate) position: u64,
     pub(crate) stored_bytes: u32,
@@ -107,7 +108,7 @@ pub(crate) struct Located {
 /// Finds where chunks lie. The answer has no order, and leaves out those that are not there.
 pub(crate) fn locate(tx: &mut Tx<'_>, ids: &[i64]) -> Result<Vec<Located>, Error> {
     let sql = format!(
-        "SELECT c.id, c.digest, c.position, c.stored_bytes, c.size_bytes, c.checksum, c.damaged, p.name
+        "SELECT c.id, c.digest, c.position, c.stored_bytes, c.size_bytes, c.checksum, c.damaged, c.pack_id, p.name
             FROM blob_chunk c JOIN blob_pack p ON p.id = c.pack_id WHERE c.id IN ({})",
         places(1)
     );
@@ -137,6 +138,7 @@ fn located(row: &Row, pack: Arc<str>) -> Result<Located, Error> {
     };
     Ok(Located {
         id: row.int("id")?,
+        pack_id: row.int("pack_id")?,
         pack,
         position: size(row, "position")?,
         stored_bytes: short("stored_bytes")?,
@@ -154,7 +156,7 @@ pub(crate) fn of_pack(
     after: i64,
     limit: u32,
 ) -> Result<Vec<Located>, Error> {
-    let sql = "SELECT c.id, c.digest, c.position, c.stored_bytes, c.size_bytes, c.checksum, c.damaged, p.name
+    let sql = "SELECT c.id, c.digest, c.position, c.stored_bytes, c.size_bytes, c.checksum, c.damaged, c.pack_id, p.name
         FROM blob_chunk c JOIN blob_pack p ON p.id = c.pack_id
         WHERE c.pack_id = $1 AND c.position > $2 ORDER BY c.position LIMIT $3";
     tx.query(sql, params![pack, after, limit])?
@@ -207,6 +209,26 @@ pub(crate) fn delete(tx: &mut Tx<'_>, ids: &[i64], before: Timestamp) -> Result<
 pub(crate) fn mark_damaged(tx: &mut Tx<'_>, id: i64) -> Result<(), Error> {
     let sql = "UPDATE blob_chunk SET damaged = 1 WHERE id = $1";
     tx.execute(sql, params![id]).map(drop)
+}
+
+/// Notes whether a chunk is what it was, unless it lies elsewhere by now.
+pub(crate) fn mark_at(
+    tx: &mut Tx<'_>,
+    id: i64,
+    (pack, position): (i64, u64),
+    damaged: bool,
+) -> Result<(), Error> {
+    let sql = "UPDATE blob_chunk SET damaged = $4 WHERE id = $1 AND pack_id = $2 AND position = $3";
+    tx.execute(sql, params![id, pack, int(position), i64::from(damaged)])
+        .map(drop)
+}
+
+/// Counts chunks.
+pub(crate) fn totals(tx: &mut Tx<'_>) -> Result<Totals, Error> {
+    let sql = "SELECT COUNT(*) AS count, CAST(COALESCE(SUM(damaged), 0) AS BIGINT) AS damaged,
+        CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) AS size_bytes,
+        CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) AS stored_bytes FROM blob_chunk";
+    Totals::of(&tx.query_one(sql, &[])?)
 }
 
 fn digest(row: &Row) -> Result<ChunkDigest, Error> {

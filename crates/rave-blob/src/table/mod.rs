@@ -31,6 +31,26 @@ fn padded<T: Clone>(values: &[T]) -> impl Iterator<Item = T> + '_ {
         .take(if values.is_empty() { 0 } else { MANY })
 }
 
+/// Rows of a table in sum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) count: u64,
+    pub(crate) damaged: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) stored_bytes: u64,
+}
+
+impl Totals {
+    fn of(row: &rave_store::Row) -> Result<Self, rave_store::Error> {
+        Ok(Self {
+            count: size(row, "count")?,
+            damaged: size(row, "damaged")?,
+            size_bytes: size(row, "size_bytes")?,
+            stored_bytes: size(row, "stored_bytes")?,
+        })
+    }
+}
+
 /// A size as the database has it.
 fn int(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)

@@ -3,7 +3,7 @@
 use rave_core::time::Timestamp;
 use rave_store::{Error, Row, Tx, Value, params};
 
-use super::{int, size};
+use super::{Totals, int, size};
 use crate::Digest;
 
 /// An object's row.
@@ -72,6 +72,7 @@ pub(crate) struct Walked {
     pub(crate) size_bytes: u64,
     pub(crate) manifest: Vec<u8>,
     pub(crate) put_at: Timestamp,
+    pub(crate) damaged: bool,
 }
 
 /// Returns objects in the order of their digests, those after `after`.
@@ -81,7 +82,7 @@ pub(crate) fn walk(
     limit: u32,
 ) -> Result<Vec<Walked>, Error> {
     let after = after.map_or_else(Vec::new, |it| it.as_bytes().to_vec());
-    let sql = "SELECT digest, size_bytes, manifest, put_at FROM blob_object WHERE digest > $1 ORDER BY digest LIMIT $2";
+    let sql = "SELECT digest, size_bytes, manifest, put_at, damaged FROM blob_object WHERE digest > $1 ORDER BY digest LIMIT $2";
     tx.query(sql, &[Value::Blob(after), Value::from(limit)])?
         .iter()
         .map(|row| {
@@ -90,6 +91,7 @@ pub(crate) fn walk(
                 size_bytes: size(row, "size_bytes")?,
                 manifest: row.blob("manifest")?,
                 put_at: row.time("put_at")?,
+                damaged: row.bool("damaged")?,
             })
         })
         .collect()
@@ -100,6 +102,30 @@ pub(crate) fn mark_damaged(tx: &mut Tx<'_>, digest: &Digest) -> Result<(), Error
     let sql = "UPDATE blob_object SET damaged = 1 WHERE digest = $1";
     tx.execute(sql, params![digest.as_bytes().as_slice()])
         .map(drop)
+}
+
+/// Notes whether an object can be served whole, unless it was made of something else meanwhile.
+pub(crate) fn mark_as(
+    tx: &mut Tx<'_>,
+    digest: &Digest,
+    manifest: &[u8],
+    damaged: bool,
+) -> Result<(), Error> {
+    let sql = "UPDATE blob_object SET damaged = $3 WHERE digest = $1 AND manifest = $2";
+    let values = params![
+        digest.as_bytes().as_slice(),
+        manifest.to_vec(),
+        i64::from(damaged)
+    ];
+    tx.execute(sql, values).map(drop)
+}
+
+/// Counts objects; their size is what they are long.
+pub(crate) fn totals(tx: &mut Tx<'_>) -> Result<Totals, Error> {
+    let sql = "SELECT COUNT(*) AS count, CAST(COALESCE(SUM(damaged), 0) AS BIGINT) AS damaged,
+        CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) AS size_bytes,
+        CAST(COALESCE(SUM(stored_bytes), 0) AS BIGINT) AS stored_bytes FROM blob_object";
+    Totals::of(&tx.query_one(sql, &[])?)
 }
 
 fn digest(row: &Row) -> Result<Digest, Error> {

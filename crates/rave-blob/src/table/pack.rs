@@ -4,6 +4,7 @@ use rave_core::time::Timestamp;
 use rave_store::{Error, Tx, Value, params};
 
 use super::{int, size};
+use crate::frame::LABEL_BYTES;
 
 /// Notes a pack that is about to be.
 pub(crate) fn begin(tx: &mut Tx<'_>, name: &str) -> Result<i64, Error> {
@@ -60,16 +61,19 @@ pub(crate) struct Sealed {
     pub(crate) id: i64,
     pub(crate) name: String,
     pub(crate) size_bytes: u64,
-    /// What chunks take in it.
+    /// What chunks take in it, with their labels: a pack of the smallest chunks is not half dead.
     pub(crate) live_bytes: u64,
 }
 
 /// Returns the packs that were sealed before `before`: no upload records what it wrote there any more.
 pub(crate) fn settled(tx: &mut Tx<'_>, before: Timestamp) -> Result<Vec<Sealed>, Error> {
     let sql = "SELECT p.id, p.name, p.size_bytes,
-            COALESCE((SELECT CAST(SUM(c.stored_bytes) AS BIGINT) FROM blob_chunk c WHERE c.pack_id = p.id), 0) AS live_bytes
+            COALESCE((SELECT CAST(SUM(c.stored_bytes + $2) AS BIGINT) FROM blob_chunk c WHERE c.pack_id = p.id), 0) AS live_bytes
         FROM blob_pack p WHERE p.state = 'sealed' AND p.changed_at < $1 ORDER BY p.id";
-    tx.query(sql, params![before])?.iter().map(sealed).collect()
+    tx.query(sql, params![before, LABEL_BYTES as i64])?
+        .iter()
+        .map(sealed)
+        .collect()
 }
 
 /// Gives up the packs that hold no chunk and were sealed before `before`.
@@ -93,6 +97,49 @@ fn sealed(row: &rave_store::Row) -> Result<Sealed, Error> {
         size_bytes: size(row, "size_bytes")?,
         live_bytes: size(row, "live_bytes")?,
     })
+}
+
+/// Returns the pack after another.
+pub(crate) fn next(tx: &mut Tx<'_>, after: i64) -> Result<Option<i64>, Error> {
+    let sql = "SELECT id FROM blob_pack WHERE id > $1 ORDER BY id LIMIT 1";
+    tx.query_opt(sql, params![after])?
+        .map(|row| row.int("id"))
+        .transpose()
+}
+
+/// Returns the names of all packs, and whether each holds a chunk.
+pub(crate) fn names(tx: &mut Tx<'_>) -> Result<Vec<(String, bool)>, Error> {
+    let sql = "SELECT name, CASE WHEN EXISTS (SELECT 1 FROM blob_chunk WHERE pack_id = blob_pack.id) THEN 1 ELSE 0 END AS holds
+        FROM blob_pack ORDER BY id";
+    tx.query(sql, &[])?
+        .iter()
+        .map(|row| Ok((row.text("name")?, row.int("holds")? == 1)))
+        .collect()
+}
+
+/// How many packs are in each state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) open: u64,
+    pub(crate) sealed: u64,
+    pub(crate) doomed: u64,
+}
+
+/// Counts packs.
+pub(crate) fn totals(tx: &mut Tx<'_>) -> Result<Totals, Error> {
+    let mut totals = Totals::default();
+    for row in tx.query(
+        "SELECT state, COUNT(*) AS count FROM blob_pack GROUP BY state",
+        &[],
+    )? {
+        let count = size(&row, "count")?;
+        match row.text("state")?.as_str() {
+            "open" => totals.open = count,
+            "sealed" => totals.sealed = count,
+            _ => totals.doomed += count,
+        }
+    }
+    Ok(totals)
 }
 
 /// Forgets a pack that holds nothing.

@@ -13,7 +13,7 @@ on_both_engines!(
     what_is_put_again_is_whole,
 );
 
-fn flip(world: &World, at: u64) {
+pub(crate) fn flip(world: &World, at: u64) {
     let pack = world.packs().remove(0);
     let file = std::fs::OpenOptions::new()
         .read(true)

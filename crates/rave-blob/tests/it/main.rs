@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damage;
+mod model;
 mod objects;
 mod sweeps;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
