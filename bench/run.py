@@ -12,6 +12,7 @@ import time
 
 import budget
 import handover
+import job
 import measure
 import peer
 import pipelines
@@ -205,7 +206,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "budget": budget.budget, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "job": job.job, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "budget": budget.budget, "clone": clone, "memory": memory}
 
 
 def main():
