@@ -1,15 +1,11 @@
 """Caches of jobs: in a bucket of an S3 server, and what keys and policies say."""
 
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from botocore.config import Config
-from harness import secrets
+from harness import bucket, secrets
+from harness.bucket import client
 from harness.desk import Desk
 from harness.server import Server
 from harness.wait import wait_for
@@ -21,30 +17,12 @@ Make = Callable[..., Server]
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The address of an S3 server with a bucket `caches`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_for("the S3 server", answers)
-    client(f"http://127.0.0.1:{port}").create_bucket(Bucket="caches")
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
-
-
-def client(url: str):  # type: ignore[no-untyped-def]
-    settings = Config(s3={"addressing_style": "path"}, proxies={})
-    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret", config=settings)
+    with bucket.serve("caches") as url:
+        yield url
 
 
 def test_caches_are_shared_through_a_bucket(own_server: Make, scratch: Path, s3: str) -> None:
-    credentials = scratch / "s3-credentials"
-    credentials.write_text("[default]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    credentials = bucket.credentials(scratch)
     prefix = unique("ci")
     config = f'[runner.cache]\ns3_server_address = "{s3}"\ns3_bucket = "caches"\ns3_credentials_file = "{credentials}"\npath = "{prefix}"\nshared = true\n'
     world = World(own_server(config=config).start(), scratch)

@@ -7,7 +7,7 @@ use rave_core::time::Timestamp;
 use rave_store::Db;
 
 use crate::frame::LABEL_BYTES;
-use crate::shelf::{DiskShelf, Faults, FaultyShelf, Shelf};
+use crate::shelf::{Bucket, BucketShelf, DiskShelf, Faults, FaultyShelf, Shelf};
 use crate::table;
 use crate::{Digest, Options, StoreError};
 
@@ -77,10 +77,19 @@ impl Blobs {
         Self(Arc::new(Shared { db, shelf, options }))
     }
 
+    /// Opens a store whose packs are objects in a bucket. Several processes may share it with their database.
+    pub fn in_bucket(db: Db, bucket: &Bucket, options: Options) -> Result<Self, StoreError> {
+        let shelf = BucketShelf::open(bucket, db.clone())?;
+        Ok(Self::new(db, Box::new(shelf), options))
+    }
+
     /// Finishes the packs that a process before this one left open: what counts in them stays, the rest is cut off.
     ///
     /// Only for the process that owns the directory, and before it puts anything. Returns how many packs there were.
     pub async fn recover(&self) -> Result<usize, StoreError> {
+        if !self.0.shelf.is_owned() {
+            return Ok(0);
+        }
         let left = self.0.db.read("blob_open_packs", table::pack::open).await?;
         let count = left.len();
         for pack in left {

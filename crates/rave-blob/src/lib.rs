@@ -26,6 +26,7 @@ pub use options::Options;
 pub use put::{PutOptions, Stored};
 pub use reader::{BlobReader, ByteStream, FrameReader};
 pub use seek::BlobFile;
+pub use shelf::Bucket;
 #[doc(hidden)]
 pub use shelf::{Faults, Unsettled};
 pub use stats::Stats;

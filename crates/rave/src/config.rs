@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) database: Database,
     pub(crate) log: Log,
+    /// Where objects are; `None` is in the data directory.
+    pub(crate) blobs: Option<bucket::Bucket>,
     pub(crate) ci: Ci,
     pub(crate) runner: Runner,
 }
@@ -164,6 +166,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         runner_registration: reader.flag("ci", "runner_registration").unwrap_or_default(),
         runner_token_days: some(reader.count("ci", "runner_token_days", 0)),
     };
+    let blobs = bucket::Bucket::read(&mut reader, "blobs");
     let runner = Runner::read(&mut reader);
     let problems = reader.finish();
     match (listen, external_url, data_dir, durability, json, level) {
@@ -182,6 +185,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
                 data_dir,
                 database,
                 log: Log { json, level },
+                blobs,
                 ci,
                 runner,
             })

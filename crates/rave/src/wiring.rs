@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::config::bucket::Bucket;
 use crate::data_dir::DataDir;
 use crate::failure::hinted;
 
@@ -108,6 +109,25 @@ impl Base {
     }
 }
 
+/// Opens the object store: in the data directory, or in a bucket.
+async fn open_blobs(db: &Db, dir: &DataDir, bucket: Option<&Bucket>) -> anyhow::Result<Blobs> {
+    let options = rave_blob::Options::default();
+    let Some(bucket) = bucket else {
+        return Ok(Blobs::on_disk(db.clone(), dir.blobs(), options).await?);
+    };
+    let credentials = bucket.credentials()?;
+    let bucket = rave_blob::Bucket {
+        endpoint: Some(bucket.server_address.clone()).filter(|it| !it.is_empty()),
+        name: bucket.name.clone(),
+        region: bucket.region.clone(),
+        access_key: credentials.access_key,
+        secret_key: credentials.secret_key,
+        session_token: credentials.session_token,
+        prefix: bucket.path.clone(),
+    };
+    Ok(Blobs::in_bucket(db.clone(), &bucket, options)?)
+}
+
 /// All parts of a server.
 pub(crate) struct Parts {
     pub(crate) auth: Arc<Auth>,
@@ -136,7 +156,7 @@ impl Parts {
         let git = rave_git::GitConfig::new(dir.repos(), binary, dir.run(), external_url.to_owned());
         let git = Git::new(db.clone(), auth.clone(), reports, clock.clone(), git)
             .context("cannot prepare the repositories")?;
-        let blobs = Blobs::on_disk(db.clone(), dir.blobs(), rave_blob::Options::default())
+        let blobs = open_blobs(db, dir, config.blobs.as_ref())
             .await
             .context("cannot open the object store")?;
         let days = Duration::from_secs(24 * 3600);

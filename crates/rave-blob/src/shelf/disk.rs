@@ -312,6 +312,10 @@ impl Shelf for DiskShelf {
         .await
     }
 
+    fn is_owned(&self) -> bool {
+        true
+    }
+
     async fn rotate(&self, before: Timestamp) -> Result<(), PutError> {
         let shared = self.shared.clone();
         let task = self.tasks.spawn(async move {

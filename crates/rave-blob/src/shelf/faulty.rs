@@ -153,6 +153,10 @@ impl Shelf for FaultyShelf {
         self.change(self.inner.remove(pack), |it| it).await
     }
 
+    fn is_owned(&self) -> bool {
+        self.inner.is_owned()
+    }
+
     async fn rotate(&self, before: Timestamp) -> Result<(), PutError> {
         self.change(self.inner.rotate(before), PutError::Io).await
     }

@@ -1,5 +1,6 @@
 //! Where packs are: files in a directory, or objects in a bucket.
 
+mod bucket;
 mod disk;
 mod faulty;
 
@@ -11,6 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rave_core::time::Timestamp;
 
+pub use self::bucket::Bucket;
+pub(crate) use self::bucket::BucketShelf;
 pub(crate) use self::disk::DiskShelf;
 pub(crate) use self::faulty::FaultyShelf;
 pub use self::faulty::{Faults, Unsettled};
@@ -63,7 +66,11 @@ pub(crate) trait Shelf: Send + Sync {
     /// Deletes a pack. One that is gone already is no mistake.
     async fn remove(&self, pack: &str) -> io::Result<()>;
 
-    /// Seals the pack that grows if it was begun before `before`, so that what dies in it can be cleared up.
+    /// Whether packs that are open when a process begins were left by the one before it.
+    fn is_owned(&self) -> bool;
+
+    /// Seals what was begun before `before` and still grows, and gives up what was begun then and never came to be, so that
+    /// what is dead in it can be cleared up.
     async fn rotate(&self, before: Timestamp) -> Result<(), PutError>;
 
     /// Cuts off what a crash left after the last frame that counts.

@@ -142,6 +142,13 @@ pub(crate) fn totals(tx: &mut Tx<'_>) -> Result<Totals, Error> {
     Ok(totals)
 }
 
+/// Returns the packs that were begun before `before`, never sealed, and hold nothing.
+pub(crate) fn abandoned(tx: &mut Tx<'_>, before: Timestamp) -> Result<Vec<Sealed>, Error> {
+    let sql = "SELECT id, name, size_bytes, 0 AS live_bytes FROM blob_pack WHERE state = 'open' AND changed_at < $1
+        AND NOT EXISTS (SELECT 1 FROM blob_chunk WHERE pack_id = blob_pack.id) ORDER BY id";
+    tx.query(sql, params![before])?.iter().map(sealed).collect()
+}
+
 /// Forgets a pack that holds nothing.
 pub(crate) fn forget(tx: &mut Tx<'_>, pack: i64) -> Result<(), Error> {
     let sql = "DELETE FROM blob_pack WHERE id = $1";

@@ -30,6 +30,8 @@ pub(crate) struct Runner {
     pub(crate) images: ImagePolicy,
     pub(crate) container: ContainerPolicy,
     pub(crate) cache: Option<Bucket>,
+    /// Whether runners with other tokens use the same caches.
+    pub(crate) cache_shared: bool,
     /// Without the sandbox around the machines.
     pub(crate) vm: VmPolicy,
 }
@@ -90,7 +92,8 @@ impl Runner {
             builds_dir: text(reader.text(SECTION, "builds_dir")).map(PathBuf::from),
             images: images(reader),
             container: container(reader),
-            cache: Bucket::read(reader),
+            cache: Bucket::read(reader, "runner.cache"),
+            cache_shared: reader.flag("runner.cache", "shared").unwrap_or_default(),
             vm: vm(reader),
         }
     }

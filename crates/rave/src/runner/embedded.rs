@@ -60,7 +60,10 @@ impl Embedded {
         if let Some(dir) = &wanted.builds_dir {
             settings.builds_dir.clone_from(dir);
         }
-        settings.cache_s3 = wanted.cache.as_ref().map(open_bucket).transpose()?;
+        let bucket = wanted.cache.as_ref();
+        settings.cache_s3 = bucket
+            .map(|it| open_bucket(it, wanted.cache_shared))
+            .transpose()?;
         settings.memory = wanted.memory;
         settings.disk_reserve_bytes = wanted.disk_reserve_bytes;
         settings.job_disk_bytes = wanted.job_disk_bytes;
@@ -91,26 +94,18 @@ impl Embedded {
 }
 
 /// Reads the key of a bucket, from a file as Amazon's own tools write it.
-fn open_bucket(bucket: &config::bucket::Bucket) -> anyhow::Result<S3Cache> {
-    let path = &bucket.credentials_file;
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let find = |key: &str| {
-        let mut pairs = text.lines().filter_map(|it| it.split_once('='));
-        let value = pairs.find(|it| it.0.trim() == key)?.1.trim();
-        Some(value.to_owned())
-    };
-    let need = |key: &str| find(key).with_context(|| format!("{} has no {key}", path.display()));
+fn open_bucket(bucket: &config::bucket::Bucket, shared: bool) -> anyhow::Result<S3Cache> {
+    let credentials = bucket.credentials()?;
     Ok(S3Cache {
         server_address: bucket.server_address.clone(),
         insecure: false,
         bucket: bucket.name.clone(),
         region: bucket.region.clone(),
-        access_key: need("aws_access_key_id")?,
-        secret_key: Secret::new(need("aws_secret_access_key")?),
-        session_token: find("aws_session_token").map(Secret::new),
+        access_key: credentials.access_key,
+        secret_key: credentials.secret_key,
+        session_token: credentials.session_token,
         path: bucket.path.clone(),
-        shared: bucket.shared,
+        shared,
         path_style: None,
     })
 }
