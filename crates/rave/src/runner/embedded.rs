@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use rave_core::secret::Secret;
 use rave_runner::S3Cache;
 use tokio::task::JoinHandle;
