@@ -55,6 +55,8 @@ small: {{variables: {{KUBERNETES_MEMORY_REQUEST: 32Mi}}, script: echo small}}
     wait_for("the figures", lambda: run.job("second").attributes["pending_message"] == sentence)
     page = world.root.sign_in().get(f"{run.project.url}/-/jobs/{run.job('second').id}").text
     assert sentence in page
+    machines = world.root.sign_in().get(f"{world.server.url}/-/admin/runners/{first.runner['id']}").text
+    assert "at most 256.0 MiB of memory for a job" in machines
     gates.open(word)
     run.end("success")
     assert "waits for job" not in run.trace("second"), "the server did not give it out before"

@@ -286,6 +286,7 @@ fn machines(managers: &[Manager], now: Timestamp) -> Markup {
                     span.sub {
                         @if !it.info.ip_address.is_empty() { span.mono { (it.info.ip_address) } " · " }
                         "first seen " (component::time(it.created_at))
+                        @if let Some(most) = it.info.memory_bytes { " · at most " (component::size(most)) " of memory for a job" }
                         @if !it.info.revision.is_empty() && it.info.revision != it.info.version { " · revision " span.mono { (it.info.revision) } }
                     }
                     @if let Some(features) = &it.info.features {
