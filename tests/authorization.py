@@ -30,6 +30,90 @@ _ROUTES = [
         GET /api/v4/projects
         POST /api/v4/projects/{id}/trigger/pipeline
         POST /api/v4/projects/{id}/ref/{ref}/trigger/pipeline
+        GET /-/cache
+        GET /-/caches
+        GET /-/cache/_api/v1/caches
+    """,
+    ),
+    # Binary caches. These two name theirs in what is sent, which is nothing.
+    (
+        "yes yes yes yes yes",
+        """
+        POST /-/cache/_api/v1/get-missing-paths
+        PUT /-/cache/_api/v1/upload-path
+    """,
+    ),
+    # A private cache that the group uses: it looks absent to those who may not read it.
+    (
+        "401 absent yes yes yes",
+        """
+        GET /-/cache/_api/v1/cache-config/{cache}
+        GET /-/cache/_api/v1/caches/{cache}
+        GET /-/cache/_api/v1/caches/{cache}/attachments
+        GET /-/cache/_api/v1/caches/{cache}/keys
+        GET /-/cache/_api/v1/caches/{cache}/paths
+        GET /-/cache/_api/v1/caches/{cache}/pins
+        GET /-/cache/_api/v1/caches/{cache}/statistics
+        GET /-/cache/{cache}/build-trace-v2/{drv}/{file}
+        GET /-/cache/{cache}/{file}
+    """,
+    ),
+    (
+        "login absent yes yes yes",
+        """
+        GET /-/caches/{cache}
+    """,
+    ),
+    # Nothing is in it.
+    (
+        "401 absent absent absent absent",
+        """
+        GET /-/cache/_api/v1/caches/{cache}/paths/{hash}
+        GET /-/cache/{cache}/debuginfo/{file}
+        GET /-/cache/{cache}/log/{drv}
+        GET /-/cache/{cache}/nar/{file}
+        GET /-/cache/{cache}/realisations/{file}
+    """,
+    ),
+    (
+        "401 absent 403 yes yes",
+        """
+        GET /-/cache/_api/v1/caches/{cache}/gc
+        POST /-/cache/_api/v1/caches/{cache}/gc
+        POST /-/cache/_api/v1/caches/{cache}/keys
+        PATCH /-/cache/_api/v1/cache-config/{cache}
+        PUT /-/cache/_api/v1/caches/{cache}/attachments
+        DELETE /-/cache/_api/v1/caches/{cache}/attachments
+        PUT /-/cache/_api/v1/caches/{cache}/keys/{key}
+        DELETE /-/cache/_api/v1/caches/{cache}/keys/{key}
+        DELETE /-/cache/_api/v1/caches/{cache}/paths/{hash}
+        PUT /-/cache/_api/v1/caches/{cache}/pins/{name}
+        DELETE /-/cache/_api/v1/caches/{cache}/pins/{name}
+        PUT /-/cache/{cache}/build-trace-v2/{drv}/{file}
+        PUT /-/cache/{cache}/debuginfo/{file}
+        PUT /-/cache/{cache}/log/{drv}
+        PUT /-/cache/{cache}/nar/{file}
+        PUT /-/cache/{cache}/realisations/{file}
+        PUT /-/cache/{cache}/{file}
+        POST /-/caches/{cache}/attach
+        POST /-/caches/{cache}/detach
+        POST /-/caches/{cache}/keys
+        POST /-/caches/{cache}/keys/{key}/remove
+        POST /-/caches/{cache}/settings
+    """,
+    ),
+    (
+        "401 absent 403 403 yes",
+        """
+        DELETE /-/cache/_api/v1/cache-config/{cache}
+        POST /-/caches/{cache}/delete
+    """,
+    ),
+    (
+        "401 yes yes yes yes",
+        """
+        POST /-/cache/_api/v1/cache-config/{cache}
+        POST /-/caches
     """,
     ),
     # Nothing is sent, which is neither a right password nor a link that exists.

@@ -9,6 +9,7 @@ import pytest
 import requests
 from authorization import PERSONAS, TABLE
 from harness import secrets
+from harness.nix import Attic
 from harness.server import Server, environment, run
 from harness.world import Account, Project, World, unique
 
@@ -88,11 +89,13 @@ def stage(world: World) -> Stage:
     schedule = project.gitlab.pipelineschedules.create({"description": "Walk", "ref": "main", "cron": "0 0 1 1 *"})
     trigger = project.gitlab.triggers.create({"description": "Walk"})
     secrets.note(trigger.token)
+    cache = make_cache(world, group.path)
     sha = project.work.head()
     values = {
         "schedule": str(schedule.id),
         "trigger": str(trigger.id),
         "key": "WALK",
+        "cache": cache,
         "project": project.path,
         "group": str(group.id),
         "runner": str(made.json()["id"]),
@@ -115,6 +118,14 @@ def stage(world: World) -> Stage:
     stage = Stage(world, project, group.id, people, sessions, clients, values, {})
     stage.spare = spare(stage)
     return stage
+
+
+def make_cache(world: World, group: str) -> str:
+    """Makes a private binary cache that a group uses."""
+    name, attic = unique("walk"), Attic(world.server, world.root.token)
+    assert attic.create(name).status_code == 200
+    assert attic.ask("PUT", f"_api/v1/caches/{name}/attachments", json={"path": group}).status_code == 200
+    return name
 
 
 def client(account: Account | None) -> requests.Session:
@@ -143,6 +154,10 @@ OWNERS = {"projects": "project", "groups": "group", "users": "user", "runners": 
 OWNERS |= {"pipelines": "pipeline", "jobs": "job", "branches": "branch", "tags": "tag", "protected_branches": "protected", "blobs": "blob"}
 
 
+# Nothing that is in the cache, but for its description.
+IN_CACHES = {"file": "nix-cache-info", "drv": "x", "hash": "0" * 32, "key": ABSENT, "name": "x"}
+
+
 def address(path: str, values: dict[str, str]) -> str:
     """Puts real values in place of a route's parameters."""
     before, result = "", []
@@ -159,6 +174,8 @@ def address(path: str, values: dict[str, str]) -> str:
 
 def value_of(name: str, before: str, path: str, values: dict[str, str]) -> str:
     quoted = values["project"].replace("/", "%2F")
+    if path.startswith("/-/cache"):
+        return IN_CACHES[name] if name in IN_CACHES else values[name]
     match name:
         case "id" if before == "projects":
             return quoted
@@ -203,7 +220,7 @@ def ask(stage: Stage, persona: str, method: str, path: str, values: dict[str, st
         url += "?service=git-upload-pack" if path.endswith("info/refs") else ""
         credentials = (account.username, account.token) if account else None
         return requests.request(method, url, auth=credentials, timeout=30, allow_redirects=False)
-    session = stage.clients[persona] if path.startswith("/api/") else stage.sessions[persona]
+    session = stage.clients[persona] if path.startswith(("/api/", "/-/cache/")) else stage.sessions[persona]
     return session.request(method, url, timeout=30, allow_redirects=False, stream=path.endswith("/live"))
 
 
@@ -252,7 +269,8 @@ def test_no_session_is_used_from_another_site(stage: Stage, headers: dict[str, s
     cookies = stage.sessions["admin"].cookies
     accepted = []
     for method, path in TABLE:
-        if method == "GET" or ".git/" in path:
+        # Git and binary caches look at no session.
+        if method == "GET" or ".git/" in path or path.startswith("/-/cache/"):
             continue
         url = stage.world.server.url + address(path, stage.values)
         answer = requests.request(method, url, cookies=cookies, headers=headers, timeout=30, allow_redirects=False)

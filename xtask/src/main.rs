@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("blob", &["rave-blob"]),
     (
         "parts",
-        &["rave-auth", "rave-git", "rave-ci", "rave-runner"],
+        &["rave-auth", "rave-git", "rave-ci", "rave-cache", "rave-runner"],
     ),
     ("binary", &["rave"]),
 ];

@@ -8,7 +8,7 @@ use rave_http::HttpError;
 use serde_json::{Map, json};
 
 use crate::setting::Mistake;
-use crate::vault::Unreadable;
+use rave_core::sealing::Unreadable;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]

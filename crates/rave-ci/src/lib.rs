@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod binary_caches;
 mod config;
 mod cron;
 mod dotenv;
@@ -22,7 +23,6 @@ mod tests;
 mod token;
 mod usage;
 mod variables;
-mod vault;
 mod worker;
 
 pub use config::CiConfig;
@@ -32,7 +32,6 @@ pub use service::{Ci, Ports};
 pub use templates::find as find_template;
 pub use token::JobTokenStore;
 pub use variables::{PipelineFacts, of_pipeline};
-pub use vault::{InvalidKey, SealingKey};
 
 use rave_store::PartMigrations;
 

@@ -205,6 +205,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) runner: &'a Runner,
     pub(crate) token: &'a str,
     pub(crate) id_tokens: &'a [Variable],
+    pub(crate) binary_caches: &'a [Variable],
     pub(crate) now: Timestamp,
 }
 
@@ -217,6 +218,7 @@ pub(crate) fn of_job(facts: &JobFacts<'_>) -> Vec<Variable> {
     let mut all = list.0;
     if let Some(machine) = &facts.machine {
         all.extend_from_slice(machine.id_tokens);
+        all.extend_from_slice(machine.binary_caches);
     }
     all.extend_from_slice(facts.predefined);
     all.push(Variable::public(

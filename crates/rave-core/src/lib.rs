@@ -9,6 +9,7 @@ pub mod net;
 pub mod permission;
 pub mod pipeline;
 pub mod port;
+pub mod sealing;
 pub mod secret;
 pub mod time;
 pub mod trace;

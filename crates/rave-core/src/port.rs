@@ -447,3 +447,50 @@ pub trait Pipelines: Send + Sync {
     /// the person who pushed should read: links to pipelines, and what is wrong with the configuration.
     async fn push_report(&self, events: &[Uuid], deadline: Duration) -> Vec<String>;
 }
+
+/// A binary cache as a job uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobCache {
+    pub name: String,
+    /// What Nix takes as a substituter.
+    pub url: String,
+    /// The keys that sign what is in it, the one to be shown first.
+    pub public_keys: Vec<String>,
+    /// Whether the job's token suffices to push.
+    pub may_push: bool,
+}
+
+/// What a job had of a binary cache and put into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobCacheUse {
+    pub cache: String,
+    pub hits: u64,
+    pub misses: u64,
+    pub bytes_served: u64,
+    pub paths_pushed: u64,
+    pub bytes_pushed: u64,
+}
+
+/// A server without binary caches.
+#[derive(Clone, Copy, Debug)]
+pub struct NoBinaryCaches;
+
+#[async_trait]
+impl BinaryCaches for NoBinaryCaches {
+    async fn for_project(&self, _: ProjectId) -> Result<Vec<JobCache>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn used_by(&self, _: JobId) -> Result<Vec<JobCacheUse>, PortError> {
+        Ok(Vec::new())
+    }
+}
+
+/// What continuous integration needs of binary caches.
+#[async_trait]
+pub trait BinaryCaches: Send + Sync {
+    /// Returns the caches that the project's jobs use, those to be asked first in front.
+    async fn for_project(&self, project: ProjectId) -> Result<Vec<JobCache>, PortError>;
+    /// Returns what a job had of each cache so far.
+    async fn used_by(&self, job: JobId) -> Result<Vec<JobCacheUse>, PortError>;
+}

@@ -13,6 +13,9 @@ pub enum Dialect {
     Api,
     /// Smart HTTP: plain text, which git prints.
     Git,
+    /// `/-/cache`: the binary cache, whose clients know Attic's JSON. It judges credentials itself, since its tokens are of
+    /// a kind of their own and a wrong one is no reason to refuse what is public.
+    Cache,
     /// Machines that read neither JSON nor pages: plain text.
     Plain,
     /// People.
@@ -72,6 +75,9 @@ fn resolve(path: &str) -> Destination {
     match root {
         "api" | "oauth" | ".well-known" => return to(Dialect::Api, strip_slash(path), None),
         "metrics" => return to(Dialect::Plain, path, None),
+        "-" if path == "/-/cache" || path.starts_with("/-/cache/") => {
+            return to(Dialect::Cache, strip_slash(path), None);
+        }
         "" | "-" => return to(Dialect::Page, strip_slash(path), None),
         // Rewritten addresses are ours alone: nobody enters by them.
         _ if root.starts_with('~') || RESERVED_ROOTS.contains(&root) => {
@@ -153,6 +159,14 @@ mod tests {
     fn addresses_lead_where_they_should() {
         check("/", Dialect::Page, "/", None);
         check("/-/login", Dialect::Page, "/-/login", None);
+        check("/-/caches/x", Dialect::Page, "/-/caches/x", None);
+        check("/-/cache/", Dialect::Cache, "/-/cache", None);
+        check(
+            "/-/cache/x/nix-cache-info",
+            Dialect::Cache,
+            "/-/cache/x/nix-cache-info",
+            None,
+        );
         check(
             "/api/v4/projects/team%2Fapp/",
             Dialect::Api,

@@ -150,7 +150,7 @@ async fn missing(dialect: axum::Extension<Dialect>) -> HttpError {
             HttpError::not_found("").body(serde_json::json!({ "error": "404 Not Found" }))
         }
         Dialect::Git => HttpError::unauthorized(),
-        Dialect::Page | Dialect::Plain => HttpError::not_found("Page"),
+        Dialect::Cache | Dialect::Page | Dialect::Plain => HttpError::not_found("Page"),
     }
 }
 

@@ -97,6 +97,9 @@ pub async fn authenticate(
         .get::<Dialect>()
         .copied()
         .unwrap_or(Dialect::Plain);
+    if dialect == Dialect::Cache {
+        return next.run(request).await;
+    }
     let credentials = credentials(request.headers(), request.uri(), dialect);
     let principal = match &credentials {
         None => Principal::Anonymous,
@@ -177,17 +180,8 @@ fn credentials(headers: &HeaderMap, uri: &Uri, dialect: Dialect) -> Option<Crede
             return Some(token(value.trim()));
         }
     }
-    if let Some(value) = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|it| it.to_str().ok())
-    {
-        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(token(rest.trim()));
-        }
-        if scheme.eq_ignore_ascii_case("basic") {
-            return basic(rest.trim());
-        }
+    if let Some(found) = authorization(headers) {
+        return Some(found);
     }
     if dialect == Dialect::Api {
         let query =
@@ -201,6 +195,20 @@ fn credentials(headers: &HeaderMap, uri: &Uri, dialect: Dialect) -> Option<Crede
     }
     let cookie = cookie(headers, SESSION_COOKIE)?;
     (dialect != Dialect::Git).then(|| Credentials::Session(Secret::new(cookie)))
+}
+
+/// Reads the `Authorization` header: a bearer token, or a name and a password or token.
+#[must_use]
+pub fn authorization(headers: &HeaderMap) -> Option<Credentials> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Credentials::Token(Secret::new(rest.trim())));
+    }
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| basic(rest.trim()))
+        .flatten()
 }
 
 fn basic(encoded: &str) -> Option<Credentials> {

@@ -222,6 +222,7 @@ pub async fn render(State(shared): State<Arc<Shared>>, request: Request, next: N
     }
     let mut answer = match dialect {
         Dialect::Api => Json(api_body(&error)).into_response(),
+        Dialect::Cache => Json(cache_body(&error)).into_response(),
         Dialect::Git | Dialect::Plain => plain_body(&error).into_response(),
         Dialect::Page if error.0.status == StatusCode::UNAUTHORIZED && is_get => {
             let target = format!(
@@ -258,6 +259,20 @@ fn api_body(error: &HttpError) -> Value {
         .body
         .clone()
         .unwrap_or_else(|| json!({ "message": error.0.message }))
+}
+
+/// What Attic's clients read. The part names its own errors; the others are the router's.
+fn cache_body(error: &HttpError) -> Value {
+    let name = match error.0.status {
+        StatusCode::UNAUTHORIZED => "Unauthorized",
+        StatusCode::FORBIDDEN => "AccessError",
+        StatusCode::NOT_FOUND => "NotFound",
+        it if it.is_server_error() => "InternalServerError",
+        _ => "RequestError",
+    };
+    error.0.body.clone().unwrap_or_else(
+        || json!({ "code": error.0.status.as_u16(), "error": name, "message": error.0.message }),
+    )
 }
 
 fn plain_body(error: &HttpError) -> String {

@@ -196,6 +196,7 @@ impl Page {
                 @if !matches!(chrome, Chrome::Bare) {
                     nav aria-label="Main" {
                         a href=(self.href("/")) { "Projects" }
+                        a href=(self.href("/-/caches")) { "Caches" }
                     }
                     span.spring {}
                     (self.account())

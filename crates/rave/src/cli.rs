@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
-use crate::{cache, ci, demo, failure, memory, runner, token, up, wiring};
+use crate::{cache, cache_token, ci, demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
 #[derive(Debug, Parser)]
@@ -164,6 +164,15 @@ Examples:
   rave token create --user root
   rave token create --data /var/lib/rave --user ci --scopes api,write_repository --expires-in-days 30")]
     Create(token::CreateArgs),
+    /// Make a token for binary caches, as `atticadm make-token` does, and print it
+    #[command(
+        after_help = "Works whether or not the server is running. A token cannot be revoked: give it a short life.
+
+Examples:
+  rave token cache --sub ci --validity 30d --pull 'ci-*' --push ci-main
+  rave token cache --sub root --validity 1d --pull '*' --push '*' --create-cache '*' --configure-cache '*'"
+    )]
+    Cache(Box<cache_token::CacheTokenArgs>),
 }
 
 /// Runs the command that the arguments name.
@@ -179,6 +188,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Token(TokenCommand::Create(args)) => token::create(&args),
+        Command::Token(TokenCommand::Cache(args)) => cache_token::run(&args),
         Command::Runner(args) => runner::run(*args),
         Command::Config => print(crate::config::DEFAULTS),
         Command::Routes => wiring::routes_json().and_then(|it| print(&it)),

@@ -9,9 +9,11 @@ use rave_core::secret::Secret;
 use rave_store::{DatabaseUrl, Durability};
 
 pub(crate) mod bucket;
+mod cache;
 mod reader;
 mod runner;
 
+pub(crate) use cache::Cache;
 use reader::Reader;
 pub(crate) use runner::{Executor, Runner};
 
@@ -30,6 +32,7 @@ pub(crate) struct Config {
     /// Where objects are; `None` is in the data directory.
     pub(crate) blobs: Option<bucket::Bucket>,
     pub(crate) ci: Ci,
+    pub(crate) cache: Cache,
     pub(crate) runner: Runner,
 }
 
@@ -167,6 +170,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
         runner_token_days: some(reader.count("ci", "runner_token_days", 0)),
     };
     let blobs = bucket::Bucket::read(&mut reader, "blobs");
+    let cache = Cache::read(&mut reader);
     let runner = Runner::read(&mut reader);
     let problems = reader.finish();
     match (listen, external_url, data_dir, durability, json, level) {
@@ -187,6 +191,7 @@ fn resolve(mut reader: Reader, overrides: &Overrides) -> Result<Config, ConfigEr
                 log: Log { json, level },
                 blobs,
                 ci,
+                cache,
                 runner,
             })
         }
@@ -210,7 +215,7 @@ fn external_url(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn secret_file(path: &str) -> Result<Option<Secret>, String> {
+pub(super) fn secret_file(path: &str) -> Result<Option<Secret>, String> {
     if path.is_empty() {
         return Ok(None);
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rave_ci::SealingKey;
+use rave_core::sealing::{InvalidKey, SealingKey};
 use rave_core::secret::{Secret, TokenKind, generate_token};
 
 /// Why a data directory cannot be used.
@@ -28,7 +28,7 @@ pub(crate) enum DataDirError {
     Key {
         path: PathBuf,
         #[source]
-        source: rave_ci::InvalidKey,
+        source: InvalidKey,
     },
     #[error("cannot make a key")]
     Random(#[from] rave_core::secret::NoRandomness),

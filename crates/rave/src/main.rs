@@ -3,6 +3,7 @@
 //! Here are arguments, configuration, the wiring of the parts, and signals; what the parts do is theirs.
 
 mod cache;
+mod cache_token;
 mod ci;
 mod cli;
 mod config;

@@ -133,6 +133,7 @@ impl Server {
         tasks.spawn(parts.auth.clone().run_workers(workers.clone()));
         tasks.spawn(parts.git.clone().run_workers(workers.clone()));
         tasks.spawn(parts.ci.clone().run_workers(workers.clone()));
+        tasks.spawn(parts.caches.clone().run_workers(workers.clone()));
         tasks.spawn(rave_store::run_worker(parts.sweeper(), workers.clone()));
         let listening = tasks.spawn(server::serve(listener, parts.app()));
         let runner = if config.runner.embedded {

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use rave_auth::Auth;
 use rave_blob::{Blobs, Sweeper};
+use rave_cache::Caches;
 use rave_ci::{Ci, JobTokenStore, PipelineReports};
 use rave_core::port::PortError;
 use rave_core::time::{Clock, SystemClock};
@@ -73,6 +74,7 @@ impl Base {
             rave_auth::MIGRATIONS,
             rave_git::MIGRATIONS,
             rave_ci::MIGRATIONS,
+            rave_cache::MIGRATIONS,
         ])
         .await
         .context("cannot bring the database's schema up to date")?;
@@ -134,6 +136,7 @@ pub(crate) struct Parts {
     pub(crate) git: Arc<Git>,
     pub(crate) ci: Arc<Ci>,
     pub(crate) blobs: Blobs,
+    pub(crate) caches: Arc<Caches>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -175,6 +178,17 @@ impl Parts {
                 .map(|it| days.saturating_mul(u32::try_from(it).unwrap_or(u32::MAX))),
             ..rave_ci::CiConfig::new(external_url.to_owned(), VERSION.to_owned())
         };
+        let caches = Caches::new(
+            db.clone(),
+            blobs.clone(),
+            rave_cache::Ports {
+                directory: auth.clone(),
+                authenticator: auth.clone(),
+            },
+            clock.clone(),
+            config.cache.part(external_url),
+            dir.sealing_key()?,
+        );
         let ci = Ci::new(
             db.clone(),
             blobs.clone(),
@@ -182,12 +196,14 @@ impl Parts {
                 forge: git.clone(),
                 directory: auth.clone(),
                 issuer: auth.clone(),
+                caches: caches.clone(),
             },
             clock.clone(),
             ci,
             dir.sealing_key()?,
         );
         metrics.register(|registry| ci.register_metrics(registry));
+        metrics.register(|registry| caches.register_metrics(registry));
         let shared = Shared {
             directory: auth.clone(),
             authenticator: auth.clone(),
@@ -204,13 +220,18 @@ impl Parts {
             git,
             ci,
             blobs,
+            caches,
             shared: Arc::new(shared),
         })
     }
 
     /// Returns what clears up the object store, with every part that keeps objects.
     pub(crate) fn sweeper(&self) -> Sweeper {
-        Sweeper::new(self.blobs.clone(), vec![self.ci.clone()], BLOB_GRACE)
+        Sweeper::new(
+            self.blobs.clone(),
+            vec![self.ci.clone(), self.caches.clone()],
+            BLOB_GRACE,
+        )
     }
 
     /// Returns the server's application.
@@ -223,6 +244,7 @@ impl Parts {
             .routes()
             .merge(self.git.routes())
             .merge(self.ci.routes())
+            .merge(self.caches.routes())
     }
 }
 

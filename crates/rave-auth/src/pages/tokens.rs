@@ -196,6 +196,8 @@ fn explained(scope: Scope) -> &'static str {
         Scope::ReadUser => "read your own account",
         Scope::ReadRepository => "clone and fetch",
         Scope::WriteRepository => "clone, fetch and push",
+        Scope::ReadCache => "read binary caches",
+        Scope::WriteCache => "read binary caches and push to them",
         Scope::CreateRunner => "register runners",
         Scope::ManageRunner => "manage runners",
         // Kept for clients that ask for it; acting as another user is not offered.

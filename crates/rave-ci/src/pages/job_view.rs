@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use rave_core::job::{JobState, Status};
+use rave_core::port::JobCacheUse;
 use rave_core::time::Timestamp;
 use rave_core::waiting::Reason;
 use rave_http::component;
@@ -37,6 +38,8 @@ pub(super) struct JobView {
     /// What its reports came to.
     pub(super) reports: Vec<Report>,
     pub(super) runner: Option<Runner>,
+    /// What it had of binary caches.
+    pub(super) caches: Vec<JobCacheUse>,
     pub(super) artifacts: Vec<Artifact>,
     /// Whether artifacts expired or were erased.
     pub(super) artifacts_gone: bool,
@@ -202,6 +205,7 @@ impl JobView {
                 @if let Some(code) = job.exit_code { dt { "Exit code" } dd { (code) } }
                 @if !job.tags.is_empty() { dt { "Tags" } dd { @for tag in &job.tags { span.tag { (tag) } " " } } }
                 @if let Some(used) = &job.usage { (usage(used)) }
+                @for used in &self.caches { (cache_use(used)) }
                 @if job.trace_bytes > 0 { dt { "Log" } dd { (component::size(job.trace_bytes)) } }
                 @if let Some(at) = job.erased_at { dt { "Erased" } dd { (component::time(at)) } }
             }
@@ -302,6 +306,18 @@ impl JobView {
         }
     }
 }
+/// Shows what a job had of a binary cache.
+fn cache_use(used: &JobCacheUse) -> Markup {
+    html! {
+        dt { "Cache " (used.cache) }
+        dd {
+            (used.hits) " hits, " (used.misses) " misses"
+            @if used.bytes_served > 0 { ", " (component::size(used.bytes_served)) " fetched" }
+            @if used.paths_pushed > 0 { ", " (used.paths_pushed) " paths pushed (" (component::size(used.bytes_pushed)) ")" }
+        }
+    }
+}
+
 /// Shows what a job used, as far as its machine counts it.
 fn usage(used: &Usage) -> Markup {
     let duration = |it: u64| component::duration(i64::try_from(it).unwrap_or(i64::MAX));

@@ -150,6 +150,8 @@ pub(super) async fn load(
     }
     Ok(JobView {
         reports: ci.job_reports(id).await?,
+        // That caches cannot say is no reason to show no job.
+        caches: ci.caches.used_by(id).await.unwrap_or_default(),
         resource: ci
             .resource_waits(std::slice::from_ref(&job))
             .await?

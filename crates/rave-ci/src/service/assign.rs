@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rave_ci_lang::{JobPlan, Variable};
-use rave_core::id::{JobId, PipelineId};
+use rave_core::id::{JobId, PipelineId, ProjectId};
 use rave_core::job::{FailureReason, JobEvent};
 use rave_core::permission::Project;
 use rave_core::secret::{Secret, TokenDigest, TokenKind, generate_token};
@@ -16,6 +16,7 @@ use super::advance::{Action, Rules};
 use super::dispatch::Found;
 use super::memory::Offer;
 use super::queue::{Asker, Place};
+use crate::binary_caches;
 use crate::error::CiError;
 use crate::model::{MachineInfo, Runner};
 use crate::store;
@@ -39,6 +40,8 @@ pub(crate) struct Assigned {
     pub(crate) counted_bytes: Option<u64>,
     /// Signed statements about the job, as variables.
     pub(crate) id_tokens: Vec<Variable>,
+    /// How it uses the binary caches of its project.
+    pub(crate) binary_caches: Vec<Variable>,
     /// Jobs to download artifacts from.
     pub(crate) dependencies: Vec<Source>,
     /// Variables that jobs before it left.
@@ -340,6 +343,7 @@ impl Ci {
         let id_tokens = self
             .id_tokens(&taken, &side, &project, &project_variables, &runner)
             .await?;
+        let binary_caches = self.binary_caches(project.id, &token).await;
         Ok(Some(Assigned {
             taken,
             side,
@@ -349,11 +353,24 @@ impl Ci {
             queue: QueueFacts::default(),
             counted_bytes: None,
             id_tokens,
+            binary_caches,
             dependencies,
             dotenv,
             cache_keys,
             project_variables,
         }))
+    }
+
+    /// Tells a job of its project's binary caches. Without them it runs all the same.
+    async fn binary_caches(&self, project: ProjectId, token: &Secret) -> Vec<Variable> {
+        match self.caches.for_project(project).await {
+            Ok(caches) => binary_caches::variables(&caches, token.expose()),
+            Err(error) => {
+                let error = rave_http::error::chain(&error);
+                tracing::warn!(project.id = %project, error, "a job does without binary caches");
+                Vec::new()
+            }
+        }
     }
 
     /// Fails a job that was taken but cannot run.

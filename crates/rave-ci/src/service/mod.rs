@@ -44,7 +44,7 @@ use std::sync::{Arc, Mutex};
 
 use prometheus_client::registry::Registry;
 use rave_blob::Blobs;
-use rave_core::port::{Directory, Forge, Issuer};
+use rave_core::port::{BinaryCaches, Directory, Forge, Issuer};
 use rave_core::time::{Clock, Timestamp};
 use rave_http::Routes;
 use rave_store::Db;
@@ -55,10 +55,10 @@ use tokio_util::task::TaskTracker;
 use crate::config::CiConfig;
 use crate::metrics::CiMetrics;
 use crate::remote::RemoteFiles;
-use crate::vault::SealingKey;
 use crate::{api, pages, worker};
 use log::LogSignal;
 use queue::Queue;
+use rave_core::sealing::SealingKey;
 
 /// Wakes workers for what this process knows that there is to do. Their timers find what others left.
 #[derive(Default)]
@@ -82,6 +82,7 @@ pub struct Ports {
     pub directory: Arc<dyn Directory>,
     /// Signs the identity tokens of jobs.
     pub issuer: Arc<dyn Issuer>,
+    pub caches: Arc<dyn BinaryCaches>,
 }
 
 /// Continuous integration.
@@ -91,6 +92,7 @@ pub struct Ci {
     pub(crate) forge: Arc<dyn Forge>,
     pub(crate) directory: Arc<dyn Directory>,
     pub(crate) issuer: Arc<dyn Issuer>,
+    pub(crate) caches: Arc<dyn BinaryCaches>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<CiConfig>,
     /// What values of variables are sealed with.
@@ -127,6 +129,7 @@ impl Ci {
             forge: ports.forge,
             directory: ports.directory,
             issuer: ports.issuer,
+            caches: ports.caches,
             clock,
             remote: Arc::new(remote),
             config: Arc::new(config),

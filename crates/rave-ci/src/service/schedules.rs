@@ -26,7 +26,7 @@ use crate::setting::{Mistake, is_key};
 use crate::store;
 use crate::store::push::Progress;
 use crate::store::schedule::Schedule;
-use crate::vault::SealingKey;
+use rave_core::sealing::SealingKey;
 
 /// Most schedules of a project.
 const LIMIT: u64 = 10;

@@ -7,7 +7,7 @@ use rave_store::{Error, Row};
 
 use super::to_json;
 use crate::error::CiError;
-use crate::vault::SealingKey;
+use rave_core::sealing::SealingKey;
 
 /// Returns variables as a column of a pipeline or of one of its jobs holds them.
 pub(crate) fn seal(

@@ -16,7 +16,7 @@ use super::{
     Conditions, corrupt, count, given, int, json, label, limits, opt_json, state_of, to_json,
 };
 use crate::model::Job;
-use crate::vault::SealingKey;
+use rave_core::sealing::SealingKey;
 
 pub(crate) use assign::{Assignment, Taken, assign};
 pub(crate) use change::{Change, Stored, put_released, put_state};

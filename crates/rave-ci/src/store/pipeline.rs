@@ -13,7 +13,7 @@ use crate::model::{
     OnJobFailure, OnNewCommit, Pipeline, PipelineFailure, PipelineFilter, PipelineOrder, Source,
     Upstream,
 };
-use crate::vault::SealingKey;
+use rave_core::sealing::SealingKey;
 
 const COLUMNS: &str = "id, iid, project_id, ref, tag, protected, sha, before_sha, source, status, user_id, name,
     failure_reason, errors, notices, stages, traceparent, created_at, updated_at, started_at, finished_at,

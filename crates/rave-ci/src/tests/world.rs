@@ -33,7 +33,8 @@ use tokio_util::task::TaskTracker;
 use crate::model::{Job, Pipeline};
 use crate::service::Ci;
 use crate::store::{self, job::JobFilter};
-use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, SealingKey, worker};
+use crate::{CiConfig, JobTokenStore, MIGRATIONS, PipelineReports, worker};
+use rave_core::sealing::SealingKey;
 
 pub(crate) const SHA: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
 
@@ -445,6 +446,7 @@ impl World {
                 forge: fake.clone(),
                 directory: fake.clone(),
                 issuer: Arc::new(Unsigned),
+                caches: Arc::new(rave_core::port::NoBinaryCaches),
             },
             clock.clone(),
             config,

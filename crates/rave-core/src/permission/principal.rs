@@ -33,6 +33,8 @@ scopes! {
     ReadUser = "read_user",
     ReadRepository = "read_repository",
     WriteRepository = "write_repository",
+    ReadCache = "read_cache",
+    WriteCache = "write_cache",
     CreateRunner = "create_runner",
     ManageRunner = "manage_runner",
     Sudo = "sudo",

@@ -37,6 +37,7 @@ pub(crate) fn payload(config: &CiConfig, assigned: &Assigned, now: Timestamp) ->
             runner: &assigned.runner,
             token,
             id_tokens: &assigned.id_tokens,
+            binary_caches: &assigned.binary_caches,
             now,
         }),
     });

@@ -341,10 +341,14 @@ impl World {
                 forge: fake.clone(),
                 directory: fake.clone(),
                 issuer: Arc::new(crate::tests::world::Unsigned),
+                caches: Arc::new(rave_core::port::NoBinaryCaches),
             },
             clock.clone(),
             config,
-            crate::SealingKey::parse(&crate::SealingKey::generate().unwrap()).unwrap(),
+            rave_core::sealing::SealingKey::parse(
+                &rave_core::sealing::SealingKey::generate().unwrap(),
+            )
+            .unwrap(),
         );
         let shared = Arc::new(Shared {
             directory: fake.clone(),

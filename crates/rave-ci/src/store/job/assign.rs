@@ -8,7 +8,7 @@ use rave_store::{Error, Tx, params};
 use super::{COLUMNS, of_row};
 use crate::model::Job;
 use crate::store::{given, json, opt_count};
-use crate::vault::SealingKey;
+use rave_core::sealing::SealingKey;
 
 /// What is stored when a runner takes a job.
 #[derive(Clone, Debug)]

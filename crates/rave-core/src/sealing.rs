@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::secret::{NoRandomness, Secret};
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use rave_core::secret::{NoRandomness, Secret};
 
 /// What sealed bytes begin with, should there ever be another way to seal.
 const FORMAT: u8 = 1;
@@ -23,7 +23,7 @@ pub struct InvalidKey;
 /// Sealed bytes cannot be read: the key is another one, or they were changed or belong elsewhere.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} cannot be read with this server's key")]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     what: String,
 }
 
@@ -49,7 +49,10 @@ impl SealingKey {
     }
 
     /// Seals a text. It can only be opened as the same `what`, so that one row's value cannot be put into another.
-    pub(crate) fn seal(&self, what: &str, text: &str) -> Result<Vec<u8>, NoRandomness> {
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn seal(&self, what: &str, text: &str) -> Result<Vec<u8>, NoRandomness> {
         let mut nonce = [0_u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|_| NoRandomness)?;
         let payload = Payload {
@@ -67,7 +70,10 @@ impl SealingKey {
     }
 
     /// Opens what [`SealingKey::seal`] made.
-    pub(crate) fn open(&self, what: &str, bytes: &[u8]) -> Result<Secret, Unreadable> {
+    ///
+    /// # Errors
+    /// When it was sealed with another key or as something else, or was changed.
+    pub fn open(&self, what: &str, bytes: &[u8]) -> Result<Secret, Unreadable> {
         let unreadable = || Unreadable {
             what: what.to_owned(),
         };
