@@ -209,7 +209,7 @@ impl Page {
         html! {
             @match &self.principal {
                 Principal::User(user) => {
-                    a.button.primary.small href=(self.href("/-/projects/new")) { "New project" }
+                    a.button.primary.small href=(self.href("/-/projects/new")) { "New" span.hide-small { " project" } }
                     details.menu {
                         summary aria-label="Account" { span.avatar aria-hidden="true" { (initial(&user.name)) } span.name { (user.username) } }
                         div.menu-items {
