@@ -356,3 +356,28 @@ use:
     assert attic.narinfo(name, pushed).status_code == 200
     page = world.root.sign_in().get(f"{world.server.url}/{project.path}/-/jobs/{done.job('use').id}", timeout=30).text
     assert f"Cache {name}" in page and "1 paths pushed" in page
+
+
+def test_a_damaged_nar_is_refused_and_comes_back_by_a_push(own_server) -> None:
+    server = own_server().start()
+    root, name = Attic(server, server.create_token()), unique("damaged")
+    assert root.create(name, public=True).status_code == 200
+    nar, path = nar_of(incompressible(600_000)), path_of("damaged")
+    assert root.push(name, path, nar).status_code == 200
+    url = f"{server.url}/-/cache/{name}/nar/{hash_of(path)}.nar"
+    assert requests.get(url, timeout=30).content == nar
+    for pack in (server.data / "blobs/packs").rglob("*"):
+        if pack.is_file() and pack.stat().st_size > 500_000:
+            with pack.open("r+b") as file:
+                file.seek(300_000)
+                byte = file.read(1)[0]
+                file.seek(300_000)
+                file.write(bytes([byte ^ 1]))
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        requests.get(url, timeout=30)
+    # A client that asks again is told that it is not there, and builds or asks elsewhere.
+    assert requests.get(url, timeout=30).status_code == 404
+    assert root.narinfo(name, path).status_code == 404
+    assert root.missing(name, [path]) == [hash_of(path)]
+    assert root.push(name, path, nar).status_code == 200
+    assert requests.get(url, timeout=30).content == nar
