@@ -11,6 +11,7 @@ import threading
 import time
 
 import budget
+import cache
 import handover
 import job
 import measure
@@ -206,7 +207,7 @@ class Sampler:
         self.thread.join()
 
 
-BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "job": job.job, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "budget": budget.budget, "clone": clone, "memory": memory}
+BENCHMARKS = {"start": start, "push": push, "jobs": jobs, "job": job.job, "pipelines": pipelines.pipelines, "handover": handover.handover, "planning": planning.planning, "budget": budget.budget, "cache": cache.cache, "clone": clone, "memory": memory}
 
 
 def main():
