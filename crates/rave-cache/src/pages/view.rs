@@ -201,7 +201,7 @@ fn top(paths: &[StoredPath]) -> Markup {
                             @if !it.visible { span.tag.warn { "waits for references" } }
                             span.spring {}
                             span.muted { (component::size(it.path.info.nar_size)) }
-                            span.sub { "fetched " (it.downloads) " times · last asked for " (component::time(it.last_access_at)) " · by " (it.path.pushed_by) }
+                            span.sub { (fetched(it.downloads)) " · last asked for " (component::time(it.last_access_at)) " · by " (it.path.pushed_by) }
                         }
                     }
                 }
@@ -292,6 +292,14 @@ fn settings(page: &Page, open: &OpenCache, retention: bool) -> Markup {
                 div { button.primary { "Save" } }
             }
         }
+    }
+}
+
+fn fetched(times: i64) -> String {
+    match times {
+        0 => "never fetched".to_owned(),
+        1 => "fetched once".to_owned(),
+        times => format!("fetched {times} times"),
     }
 }
 
