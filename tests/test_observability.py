@@ -30,6 +30,7 @@ def test_metrics_are_valid_and_private(server: Server, world: World) -> None:
     counted = re.findall(r'rave_http_requests_total\{[^}]*route="/api/v4/version"[^}]*\} (\d+)', answer.text)
     assert counted and int(counted[0]) >= 1, answer.text
     assert re.search(r"^rave_ci_", answer.text, re.M), "continuous integration has no metrics"
+    assert re.search(r"^rave_blob_objects \d+$", answer.text, re.M), "the object store has no metrics"
     assert server.get("/metrics", headers={"X-Forwarded-For": "203.0.113.7"}).status_code == 401
 
 

@@ -1,12 +1,13 @@
 //! The store as parts see it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rave_core::time::Timestamp;
 use rave_store::Db;
 
 use crate::frame::LABEL_BYTES;
+use crate::metrics::BlobMetrics;
 use crate::shelf::{Bucket, BucketShelf, DiskShelf, Faults, FaultyShelf, Shelf};
 use crate::table;
 use crate::{Digest, Options, StoreError};
@@ -19,6 +20,9 @@ pub(crate) struct Shared {
     pub(crate) db: Db,
     pub(crate) shelf: Box<dyn Shelf>,
     pub(crate) options: Options,
+    /// The directory where the packs are, and what is left of the former layout.
+    root: Option<PathBuf>,
+    pub(crate) metrics: BlobMetrics,
 }
 
 /// What is known of an object without reading it.
@@ -46,8 +50,9 @@ impl Blobs {
         root: impl Into<PathBuf>,
         options: Options,
     ) -> Result<Self, StoreError> {
-        let shelf = Self::shelf(&db, root.into(), options).await?;
-        Ok(Self::new(db, Box::new(shelf), options))
+        let root: PathBuf = root.into();
+        let shelf = Self::shelf(&db, &root, options).await?;
+        Ok(Self::new(db, Box::new(shelf), options, Some(root)))
     }
 
     /// Opens a store for a process that ends where a test says.
@@ -58,32 +63,37 @@ impl Blobs {
         options: Options,
         faults: Faults,
     ) -> Result<Self, StoreError> {
-        let inner = Box::new(Self::shelf(&db, root.into(), options).await?);
-        Ok(Self::new(
-            db,
-            Box::new(FaultyShelf { inner, faults }),
-            options,
-        ))
+        let root: PathBuf = root.into();
+        let inner = Box::new(Self::shelf(&db, &root, options).await?);
+        let shelf = Box::new(FaultyShelf { inner, faults });
+        Ok(Self::new(db, shelf, options, Some(root)))
     }
 
-    async fn shelf(db: &Db, root: PathBuf, options: Options) -> Result<DiskShelf, StoreError> {
+    async fn shelf(db: &Db, root: &Path, options: Options) -> Result<DiskShelf, StoreError> {
         let what = format!("cannot open the packs in {}", root.display());
         DiskShelf::open(root.join("packs"), db.clone(), options.pack_bytes)
             .await
             .map_err(|it| StoreError::new(what, it))
     }
 
-    fn new(db: Db, shelf: Box<dyn Shelf>, options: Options) -> Self {
-        Self(Arc::new(Shared { db, shelf, options }))
+    fn new(db: Db, shelf: Box<dyn Shelf>, options: Options, root: Option<PathBuf>) -> Self {
+        Self(Arc::new(Shared {
+            db,
+            shelf,
+            options,
+            root,
+            metrics: BlobMetrics::default(),
+        }))
     }
 
     /// Opens a store whose packs are objects in a bucket. Several processes may share it with their database.
     pub fn in_bucket(db: Db, bucket: &Bucket, options: Options) -> Result<Self, StoreError> {
         let shelf = BucketShelf::open(bucket, db.clone())?;
-        Ok(Self::new(db, Box::new(shelf), options))
+        Ok(Self::new(db, Box::new(shelf), options, None))
     }
 
-    /// Finishes the packs that a process before this one left open: what counts in them stays, the rest is cut off.
+    /// Finishes the packs that a process before this one left open: what counts in them stays, the rest is cut off. Then takes
+    /// in the objects of the former layout, a file each.
     ///
     /// Only for the process that owns the directory, and before it puts anything. Returns how many packs there were.
     pub async fn recover(&self) -> Result<usize, StoreError> {
@@ -125,7 +135,15 @@ impl Blobs {
         if count > 0 {
             tracing::info!(packs = count, "finished what was left open");
         }
+        if let Some(root) = &self.0.root {
+            self.import(root).await?;
+        }
         Ok(count)
+    }
+
+    /// Registers the store's metrics.
+    pub fn register_metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.metrics.register(registry);
     }
 
     /// Returns whether the object is there and, as far as is known, sound.
@@ -184,6 +202,7 @@ impl Blobs {
         chunk: i64,
         what: &str,
     ) -> Result<(), rave_store::Error> {
+        self.0.metrics.note_damage();
         tracing::error!(
             chunk,
             what,

@@ -28,14 +28,27 @@ pub enum PutError {
     #[error("cannot write the object")]
     Io(#[source] io::Error),
     #[error("cannot record the object")]
-    Database(#[from] rave_store::Error),
+    Database(#[source] rave_store::Error),
+}
+
+impl From<rave_store::Error> for PutError {
+    /// The database is often on the disk on which the packs are.
+    fn from(source: rave_store::Error) -> Self {
+        match source.is_full() {
+            true => Self::NoSpace(io::Error::new(io::ErrorKind::StorageFull, source)),
+            false => Self::Database(source),
+        }
+    }
 }
 
 impl PutError {
     /// Sorts an error of the store's own files.
     pub(crate) fn of_store(source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace(source),
+            // A limit on the length of files is space that is not there either.
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace(source),
             _ => Self::Io(source),
         }
     }

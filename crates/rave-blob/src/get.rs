@@ -179,6 +179,19 @@ impl Blobs {
         run: Vec<Wanted>,
         form: Form,
     ) -> io::Result<Vec<Bytes>> {
+        let begun = std::time::Instant::now();
+        let pieces = self.read_found(digest, run, form).await?;
+        let bytes = pieces.iter().map(|it| it.len() as u64).sum();
+        self.0.metrics.note_read(bytes, begun.elapsed());
+        Ok(pieces)
+    }
+
+    async fn read_found(
+        &self,
+        digest: Digest,
+        run: Vec<Wanted>,
+        form: Form,
+    ) -> io::Result<Vec<Bytes>> {
         let run = Arc::new(run);
         match self.try_run(&run, form).await {
             Ok(pieces) => Ok(pieces),

@@ -101,6 +101,17 @@ impl Blobs {
         stream: ByteStream<'_>,
         options: PutOptions,
     ) -> Result<Stored, PutError> {
+        let begun = Instant::now();
+        let stored = self.put_any(stream, options).await?;
+        self.0.metrics.note_put(&stored, begun.elapsed());
+        Ok(stored)
+    }
+
+    async fn put_any(
+        &self,
+        stream: ByteStream<'_>,
+        options: PutOptions,
+    ) -> Result<Stored, PutError> {
         let intake = Intake {
             stream: stream.fuse(),
             work: Some((Sha256::new(), Cutter::new(self.0.options.chunks))),

@@ -43,6 +43,7 @@ pub struct Sweeper {
     blobs: Blobs,
     referrers: Vec<Arc<dyn Referrer>>,
     grace: Duration,
+    owns_packs: bool,
 }
 
 /// What a sweep took.
@@ -68,6 +69,17 @@ impl Sweeper {
             blobs,
             referrers,
             grace,
+            owns_packs: true,
+        }
+    }
+
+    /// Makes it a sweeper of a process that is not the owner of the directory: it appends to no pack, because the owner's next
+    /// start would cut that off, so it empties none.
+    #[must_use]
+    pub fn beside_the_owner(self) -> Self {
+        Self {
+            owns_packs: false,
+            ..self
         }
     }
 
@@ -79,6 +91,9 @@ impl Sweeper {
         };
         self.sweep_chunks(&mut swept).await?;
         self.sweep_packs(&mut swept).await?;
+        self.blobs.0.metrics.note_sweep(&swept);
+        let stats = self.blobs.stats().await?;
+        self.blobs.0.metrics.note_stats(&stats);
         if swept != Swept::default() {
             tracing::info!(
                 objects = swept.objects,
@@ -93,9 +108,85 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn sweep_objects(&self) -> Result<u64, StoreError> {
+    /// Says what a sweep would take at this moment, and takes nothing. What a sweep empties or gives up today, a later one
+    /// deletes: that is not counted.
+    pub async fn preview(&self) -> Result<Swept, StoreError> {
+        let now = self.now().await?;
+        let until = self.grace_ended(now);
+        let (mut swept, mut alive, mut after) = (Swept::default(), Marks::default(), None);
+        loop {
+            let walked = self.walk(after).await?;
+            let Some(last) = walked.last() else { break };
+            after = Some(last.digest);
+            let gone: HashSet<Digest> = self.unneeded(&walked, until).await?.into_iter().collect();
+            swept.objects += gone.len() as u64;
+            for object in walked.iter().filter(|it| !gone.contains(&it.digest)) {
+                mark_object(&mut alive, object)?;
+            }
+        }
+        let mut after = 0;
+        loop {
+            let idle = self.idle(after, now).await?;
+            let Some(&last) = idle.last() else { break };
+            after = last;
+            let dead: Vec<i64> = idle.into_iter().filter(|it| !alive.has(*it)).collect();
+            let located = self.blobs.locate(dead).await;
+            let located = located.map_err(|it| StoreError::new("cannot look for chunks", it))?;
+            swept.chunks += located.len() as u64;
+            let bytes = located.values().map(|it| u64::from(it.stored_bytes));
+            swept.chunk_bytes += bytes.sum::<u64>();
+        }
+        let settled = now.plus_millis(-self.blobs.0.options.lease_ms());
+        let packs = self.settled(settled).await?;
+        let small = self.small(&packs);
+        let emptied = packs.iter().filter(|it| self.is_to_be_emptied(it, small));
+        swept.packs_emptied = emptied.count() as u64;
+        for pack in self.unread(now).await? {
+            swept.packs += 1;
+            swept.pack_bytes += pack.size_bytes;
+        }
+        Ok(swept)
+    }
+
+    fn grace_ended(&self, now: Timestamp) -> Timestamp {
         let grace = i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
-        let until = self.now().await?.plus_millis(-grace);
+        now.plus_millis(-grace)
+    }
+
+    async fn idle(&self, after: i64, before: Timestamp) -> Result<Vec<i64>, StoreError> {
+        let idle = self.blobs.0.db.read("blob_idle_chunks", move |tx| {
+            table::chunk::unpromised(tx, after, before, BATCH)
+        });
+        Ok(idle.await?)
+    }
+
+    async fn settled(&self, before: Timestamp) -> Result<Vec<Sealed>, StoreError> {
+        let packs = self.blobs.0.db.read("blob_settled_packs", move |tx| {
+            table::pack::settled(tx, before)
+        });
+        Ok(packs.await?)
+    }
+
+    /// How many of the packs are small.
+    fn small(&self, packs: &[Sealed]) -> usize {
+        let small_bytes = self.blobs.0.options.pack_bytes / 4;
+        packs
+            .iter()
+            .filter(|it| it.size_bytes < small_bytes)
+            .count()
+    }
+
+    /// Returns the packs that were given up so long ago that no one reads them.
+    async fn unread(&self, now: Timestamp) -> Result<Vec<Sealed>, StoreError> {
+        let unread = now.plus_millis(-READERS_MS);
+        let doomed = self.blobs.0.db.read("blob_doomed_packs", move |tx| {
+            table::pack::doomed(tx, unread)
+        });
+        Ok(doomed.await?)
+    }
+
+    async fn sweep_objects(&self) -> Result<u64, StoreError> {
+        let until = self.grace_ended(self.now().await?);
         let (mut after, mut deleted) = (None, 0);
         loop {
             let walked = self.walk(after).await?;
@@ -103,25 +194,31 @@ impl Sweeper {
                 return Ok(deleted);
             };
             after = Some(last.digest);
-            let mut old: Vec<Digest> = walked
-                .iter()
-                .filter(|it| it.put_at <= until)
-                .map(|it| it.digest)
-                .collect();
-            for referrer in &self.referrers {
-                if old.is_empty() {
-                    break;
-                }
-                let needed = referrer
-                    .referenced(&old)
-                    .await
-                    .map_err(|it| StoreError::new("cannot ask which objects are needed", it))?;
-                old.retain(|it| !needed.contains(it));
-            }
-            for digest in &old {
+            for digest in &self.unneeded(&walked, until).await? {
                 deleted += u64::from(self.blobs.delete(digest, until).await?);
             }
         }
+    }
+
+    /// Returns those of the objects that were last put at `until` or before and that no part needs.
+    async fn unneeded(
+        &self,
+        walked: &[table::object::Walked],
+        until: Timestamp,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let old = walked.iter().filter(|it| it.put_at <= until);
+        let mut old: Vec<Digest> = old.map(|it| it.digest).collect();
+        for referrer in &self.referrers {
+            if old.is_empty() {
+                break;
+            }
+            let needed = referrer
+                .referenced(&old)
+                .await
+                .map_err(|it| StoreError::new("cannot ask which objects are needed", it))?;
+            old.retain(|it| !needed.contains(it));
+        }
+        Ok(old)
     }
 
     async fn sweep_chunks(&self, swept: &mut Swept) -> Result<(), StoreError> {
@@ -129,14 +226,7 @@ impl Sweeper {
         let alive = self.mark().await?;
         let mut after = 0;
         loop {
-            let idle = self
-                .blobs
-                .0
-                .db
-                .read("blob_idle_chunks", move |tx| {
-                    table::chunk::unpromised(tx, after, began, BATCH)
-                })
-                .await?;
+            let idle = self.idle(after, began).await?;
             let Some(&last) = idle.last() else {
                 return Ok(());
             };
@@ -164,20 +254,15 @@ impl Sweeper {
                 return Ok(alive);
             };
             after = Some(last.digest);
-            for object in &walked {
-                // Without its manifest it is not known what an object needs: nothing may go.
-                let parts = manifest::decode(&object.manifest).map_err(|it| {
-                    StoreError::new(format!("cannot sweep: object {}", object.digest), it)
-                })?;
-                parts.iter().for_each(|it| alive.add(it.chunk));
-            }
+            walked
+                .iter()
+                .try_for_each(|it| mark_object(&mut alive, it))?;
         }
     }
 
     async fn sweep_packs(&self, swept: &mut Swept) -> Result<(), StoreError> {
-        let options = self.blobs.0.options;
         let now = self.now().await?;
-        let settled = now.plus_millis(-options.lease_ms());
+        let settled = now.plus_millis(-self.blobs.0.options.lease_ms());
         let failed = |it| StoreError::new("cannot close the pack that is open", it);
         self.blobs
             .0
@@ -185,22 +270,10 @@ impl Sweeper {
             .rotate(settled)
             .await
             .map_err(|it| failed(BoxError::from(it)))?;
-        let packs = self
-            .blobs
-            .0
-            .db
-            .read("blob_settled_packs", move |tx| {
-                table::pack::settled(tx, settled)
-            })
-            .await?;
-        let small = packs
-            .iter()
-            .filter(|it| it.size_bytes < options.pack_bytes / 4)
-            .count();
+        let packs = self.settled(settled).await?;
+        let small = self.small(&packs);
         for pack in &packs {
-            let sparse = pack.live_bytes * 2 < pack.size_bytes;
-            let scattered = small >= 4 && pack.size_bytes < options.pack_bytes / 4;
-            if pack.live_bytes > 0 && (sparse || scattered) {
+            if self.is_to_be_emptied(pack, small) {
                 swept.packs_emptied += u64::from(self.empty(pack).await?);
             }
         }
@@ -211,16 +284,7 @@ impl Sweeper {
                 table::pack::doom_empty(tx, settled)
             })
             .await?;
-        let unread = now.plus_millis(-READERS_MS);
-        let doomed = self
-            .blobs
-            .0
-            .db
-            .read("blob_doomed_packs", move |tx| {
-                table::pack::doomed(tx, unread)
-            })
-            .await?;
-        for pack in doomed {
+        for pack in self.unread(now).await? {
             let removed = self.blobs.0.shelf.remove(&pack.name).await;
             removed
                 .map_err(|it| StoreError::new(format!("cannot delete pack {}", pack.name), it))?;
@@ -234,6 +298,14 @@ impl Sweeper {
             swept.pack_bytes += pack.size_bytes;
         }
         Ok(())
+    }
+
+    /// Whether what lives in a pack is better off in another, when there are so many small packs.
+    fn is_to_be_emptied(&self, pack: &Sealed, small: usize) -> bool {
+        let small_bytes = self.blobs.0.options.pack_bytes / 4;
+        let sparse = pack.live_bytes * 2 < pack.size_bytes;
+        let scattered = small >= 4 && pack.size_bytes < small_bytes;
+        self.owns_packs && pack.live_bytes > 0 && (sparse || scattered)
     }
 
     /// Moves what lives in a pack into the open one. Returns whether nothing is left in it.
@@ -335,6 +407,14 @@ impl Sweeper {
             .read("blob_now", |tx| Ok::<_, rave_store::Error>(tx.now()));
         Ok(now.await?)
     }
+}
+
+/// Notes the chunks that an object is made of. Without its manifest it is not known what it needs: nothing may go.
+fn mark_object(alive: &mut Marks, object: &table::object::Walked) -> Result<(), StoreError> {
+    let parts = manifest::decode(&object.manifest)
+        .map_err(|it| StoreError::new(format!("cannot sweep: object {}", object.digest), it))?;
+    parts.iter().for_each(|it| alive.add(it.chunk));
+    Ok(())
 }
 
 impl std::fmt::Debug for Sweeper {

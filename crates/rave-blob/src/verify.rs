@@ -156,6 +156,7 @@ impl Blobs {
                 None => {}
                 Some(what) => {
                     if !chunk.damaged {
+                        self.0.metrics.note_damage();
                         tracing::error!(chunk = id, pack = %chunk.pack, position = chunk.position, what, "a chunk is damaged");
                         self.mark_chunk(id, at, true).await?;
                     }

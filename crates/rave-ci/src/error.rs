@@ -117,7 +117,7 @@ impl From<CiError> for HttpError {
                 format!("413 Request Entity Too Large - at most {limit_bytes} bytes"),
             ),
             CiError::Upload(source) => Self::bad_request(format!("400 Bad request - {source}")),
-            CiError::Put(source @ PutError::NoSpace(_)) => Self::unavailable(source),
+            CiError::Put(source @ PutError::NoSpace(_)) => Self::insufficient_storage(source),
             CiError::Get(GetError::NotFound(_)) => Self::not_found(""),
             CiError::Port(error) => error.into(),
             error if error.is_transient() => Self::unavailable(error),

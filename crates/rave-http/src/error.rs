@@ -97,6 +97,12 @@ impl HttpError {
             .header(header::RETRY_AFTER, "2")
     }
 
+    /// 507: our disk is full. The caller cannot mend that, and trying again at once makes it no better.
+    pub fn insufficient_storage(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let message = "507 Insufficient Storage - the server's disk is full: nothing was stored";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, message).caused_by(source)
+    }
+
     fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self

@@ -115,6 +115,22 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// Returns whether the disk on which SQLite's file is has no space left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Unavailable {
+            source: Some(source),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        source
+            .downcast_ref::<rusqlite::Error>()
+            .and_then(rusqlite::Error::sqlite_error_code)
+            == Some(rusqlite::ErrorCode::DiskFull)
+    }
+
     pub(crate) fn unavailable(what: impl Into<String>, source: impl Into<BoxError>) -> Self {
         Self::Unavailable {
             what: what.into(),

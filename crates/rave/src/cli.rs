@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Overrides;
-use crate::{cache, cache_token, ci, demo, failure, memory, runner, token, up, wiring};
+use crate::{blob, cache, cache_token, ci, demo, failure, memory, runner, token, up, wiring};
 
 /// A software-delivery platform in one binary: git forge, CI with GitLab's language and API, and a runner.
 #[derive(Debug, Parser)]
@@ -77,6 +77,17 @@ Examples:
   rave cache use main"
     )]
     Cache(Box<cache::CacheArgs>),
+    /// Look after the store of artifacts, logs and caches
+    #[command(
+        subcommand,
+        after_help = "Works whether or not the server is running.
+
+Examples:
+  rave blob stats             how much is there, and what deduplication and compression save
+  rave blob verify            read everything and name what is damaged
+  rave blob gc --dry-run      what nothing refers to any more"
+    )]
+    Blob(blob::BlobCommand),
     /// Check, explain and run a pipeline on this machine, without a server
     #[command(
         subcommand,
@@ -184,6 +195,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sandbox { .. } => return rave_runner::sandbox_main(),
         Command::Machine { .. } => return rave_runner::guest_main(),
         Command::Cache(args) => cache::run(&args),
+        Command::Blob(command) => blob::run(&command),
         Command::Ci(command) => ci::run(&command),
         Command::Up(args) => up::run(&args),
         Command::Demo(args) => demo::run(&args),

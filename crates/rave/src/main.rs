@@ -2,6 +2,7 @@
 //!
 //! Here are arguments, configuration, the wiring of the parts, and signals; what the parts do is theirs.
 
+mod blob;
 mod cache;
 mod cache_token;
 mod ci;

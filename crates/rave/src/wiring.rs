@@ -112,7 +112,11 @@ impl Base {
 }
 
 /// Opens the object store: in the data directory, or in a bucket.
-async fn open_blobs(db: &Db, dir: &DataDir, bucket: Option<&Bucket>) -> anyhow::Result<Blobs> {
+pub(crate) async fn open_blobs(
+    db: &Db,
+    dir: &DataDir,
+    bucket: Option<&Bucket>,
+) -> anyhow::Result<Blobs> {
     let options = rave_blob::Options::default();
     let Some(bucket) = bucket else {
         return Ok(Blobs::on_disk(db.clone(), dir.blobs(), options).await?);
@@ -204,6 +208,7 @@ impl Parts {
         );
         metrics.register(|registry| ci.register_metrics(registry));
         metrics.register(|registry| caches.register_metrics(registry));
+        metrics.register(|registry| blobs.register_metrics(registry));
         let shared = Shared {
             directory: auth.clone(),
             authenticator: auth.clone(),

@@ -19,6 +19,8 @@ on_both_engines!(
     packs_that_are_half_dead_are_emptied,
     small_packs_are_put_together,
     a_reader_goes_on_while_its_pack_is_emptied,
+    a_preview_says_what_would_go,
+    beside_the_owner_no_pack_is_written,
 );
 
 /// Who refers to what, as the test says.
@@ -222,4 +224,46 @@ async fn a_reader_goes_on_while_its_pack_is_emptied(world: World) {
         read.extend_from_slice(&piece.unwrap());
     }
     assert_eq!(read, content);
+}
+
+async fn a_preview_says_what_would_go(world: World) {
+    let it = Sweeping::new(world);
+    let (kept, lost) = (
+        it.keep(&noise(50_000, 10)).await,
+        it.keep(&noise(50_000, 11)).await,
+    );
+    it.release(lost);
+    assert_eq!(it.sweeper.preview().await.unwrap(), Swept::default());
+    it.world.clock.advance(LEASE_MS * 2);
+    let said = it.sweeper.preview().await.unwrap();
+    assert_eq!(it.sweeper.preview().await.unwrap(), said);
+    assert!(it.world.blobs.contains(&lost).await.unwrap());
+    let swept = it.sweeper.sweep().await.unwrap();
+    assert_eq!(
+        (said.objects, said.chunks, said.chunk_bytes),
+        (swept.objects, swept.chunks, swept.chunk_bytes)
+    );
+    assert_eq!(swept.objects, 1);
+    assert_eq!(it.world.read(&kept).await, noise(50_000, 10));
+}
+
+async fn beside_the_owner_no_pack_is_written(mut world: World) {
+    let first = world.put(&noise(15_000, 12)).await.digest;
+    let second = world.put(&noise(40_000, 13)).await.digest;
+    world.reopen().await;
+    let mut it = Sweeping::new(world);
+    it.needed.0.lock().unwrap().insert(first);
+    it.sweeper = it.sweeper.beside_the_owner();
+    let packs = it.world.packs();
+    it.sweep_all().await;
+    assert!(!it.world.blobs.contains(&second).await.unwrap());
+    assert_eq!(
+        it.world.packs(),
+        packs,
+        "its living part is the owner's to move"
+    );
+    // What is dead as a whole needs no one to move anything.
+    it.needed.0.lock().unwrap().clear();
+    it.sweep_all().await;
+    assert_eq!(it.world.packs(), Vec::<std::path::PathBuf>::new());
 }
