@@ -14,6 +14,7 @@ use rave_core::time::Timestamp;
 use rave_nix::{HashPart, NarInfo, PublicKey};
 use rave_store::Error;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Url};
 use tokio::sync::Semaphore;
 
@@ -39,13 +40,15 @@ const ABSENT: usize = 100_000;
 /// How long an upstream that failed is left alone.
 const FAILED_MS: i64 = 30_000;
 const FETCHES: usize = 1024;
+const REDIRECTS: usize = 5;
 
 /// Held by whoever fetches something; others wait for it.
 type Flight = Arc<tokio::sync::Mutex<()>>;
 
 /// What is known of upstream caches, and who is asking them.
 pub(crate) struct Upstreams {
-    client: OnceLock<Client>,
+    /// `None` when none can be made: one without the guard would be worse.
+    client: OnceLock<Option<Client>>,
     guard: Guard,
     slots: Semaphore,
     /// Until when a path counts as absent.
@@ -64,6 +67,24 @@ struct Guard {
 impl Guard {
     fn allows(self, address: std::net::IpAddr) -> bool {
         self.private || is_public(address)
+    }
+
+    /// Whether a URL may be asked as far as it says itself: an address in it is never looked up.
+    fn allows_url(self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.parse().map_or(true, |address| self.allows(address))
+    }
+
+    /// Follows a few redirects, each judged like the first address.
+    fn follow(self, attempt: Attempt<'_>) -> Action {
+        if attempt.previous().len() > REDIRECTS {
+            attempt.error("it redirects too often")
+        } else if self.allows_url(attempt.url()) {
+            attempt.follow()
+        } else {
+            attempt.error("it redirects into the server's own neighbourhood")
+        }
     }
 }
 
@@ -94,26 +115,31 @@ impl Upstreams {
         }
     }
 
-    fn client(&self) -> &Client {
-        self.client.get_or_init(|| {
+    fn client(&self) -> Result<&Client, String> {
+        let client = self.client.get_or_init(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
+            let guard = self.guard;
             let builder = Client::builder()
                 .dns_resolver(Arc::new(self.guard))
                 .connect_timeout(CONNECT)
                 .read_timeout(STALL)
-                .redirect(reqwest::redirect::Policy::limited(5));
-            builder.build().unwrap_or_default()
-        })
+                .redirect(Policy::custom(move |attempt| guard.follow(attempt)));
+            let made = builder.build();
+            made.inspect_err(
+                |error| tracing::error!(%error, "cannot make a client for upstream caches"),
+            )
+            .ok()
+        });
+        let none = || "no client can be made for upstream caches".to_owned();
+        client.as_ref().ok_or_else(none)
     }
 
     fn check(&self, url: &Url) -> Result<(), CacheError> {
-        let host = url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        match host.parse() {
-            Ok(address) if !self.guard.allows(address) => Err(CacheError::Upstream(format!(
+        match self.guard.allows_url(url) {
+            true => Ok(()),
+            false => Err(CacheError::Upstream(format!(
                 "{url} is in the server's own neighbourhood: set cache.private_upstreams to allow it."
             ))),
-            _ => Ok(()),
         }
     }
 
@@ -257,7 +283,7 @@ impl Caches {
             .acquire()
             .await
             .map_err(|it| it.to_string())?;
-        let response = self.upstreams.client().get(url).send().await;
+        let response = self.upstreams.client()?.get(url).send().await;
         let mut response = response.map_err(|it| rave_http::error::chain(&it))?;
         match response.status().as_u16() {
             200 => {}
@@ -383,7 +409,8 @@ impl Caches {
             .acquire()
             .await
             .map_err(|it| failed(it.to_string()))?;
-        let response = self.upstreams.client().get(url).send().await;
+        let client = self.upstreams.client().map_err(failed)?;
+        let response = client.get(url).send().await;
         let response = response.map_err(|it| failed(rave_http::error::chain(&it)))?;
         match response.status().as_u16() {
             200 => {}
@@ -419,4 +446,29 @@ pub(crate) fn check(upstream: &Upstream) -> Result<(), CacheError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_neighbourhood_are_not_asked_however_they_are_written() {
+        let allows = |private, url: &str| Guard { private }.allows_url(&Url::parse(url).unwrap());
+        for url in [
+            "http://127.0.0.1/x",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://[::1]:8080/",
+            "http://[::ffff:10.0.0.1]/",
+            "http://169.254.169.254/latest",
+            "http://192.168.1.1/",
+        ] {
+            assert!(!allows(false, url), "{url}");
+            assert!(allows(true, url), "{url}");
+        }
+        for url in ["https://cache.nixos.org/", "https://1.1.1.1/"] {
+            assert!(allows(false, url), "{url}");
+        }
+    }
 }

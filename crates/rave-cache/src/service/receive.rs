@@ -58,6 +58,9 @@ pub(crate) struct Expected {
     pub(crate) hashes_file: bool,
 }
 
+/// The most memory that unpacking xz may take: a file says itself how much it needs, and `xz -9` needs 65 MiB.
+const XZ_BYTES: u64 = 256 << 20;
+
 /// What is seen of a NAR while it streams by.
 #[derive(Default)]
 struct Seen {
@@ -244,7 +247,11 @@ fn unpack(file: Incoming<'_>, compression: Compression) -> Result<Incoming<'_>, 
     Ok(match compression {
         Compression::None => file,
         Compression::Zstd => through!(ZstdDecoder, file),
-        Compression::Xz => through!(XzDecoder, file),
+        Compression::Xz => {
+            let mut decoder = XzDecoder::with_mem_limit(StreamReader::new(file), XZ_BYTES);
+            decoder.multiple_members(true);
+            pieces(decoder)
+        }
         Compression::Gzip => through!(GzipDecoder, file),
         Compression::Bzip2 => through!(BzDecoder, file),
         Compression::Brotli => pieces(BrotliDecoder::new(buffered(file))),
