@@ -12,7 +12,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("blob", &["rave-blob"]),
     (
         "parts",
-        &["rave-auth", "rave-git", "rave-ci", "rave-cache", "rave-runner"],
+        &[
+            "rave-auth",
+            "rave-git",
+            "rave-ci",
+            "rave-cache",
+            "rave-runner",
+        ],
     ),
     ("binary", &["rave"]),
 ];

@@ -88,7 +88,11 @@ async fn a_job_says_what_it_used() {
     let offer = &bench.server.first_request()["memory"];
     assert_eq!(offer["budget_bytes"], 512 * MIB);
     assert_eq!(
-        (&offer["most_bytes"], &offer["request_bytes"], &offer["holders"]),
+        (
+            &offer["most_bytes"],
+            &offer["request_bytes"],
+            &offer["holders"]
+        ),
         (&json!(512 * MIB), &json!(32 * MIB), &json!([]))
     );
     bench.stop().await;
