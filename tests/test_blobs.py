@@ -22,11 +22,14 @@ use:
 """
 
 
+def section(url: str, prefix: str, scratch: Path) -> str:
+    return f'[blobs]\ns3_server_address = "{url}"\ns3_bucket = "objects"\npath = "{prefix}"\ns3_credentials_file = "{bucket.credentials(scratch)}"\n'
+
+
 def test_objects_are_in_a_bucket(own_server: Make, scratch: Path) -> None:
     with bucket.serve("objects") as url:
         prefix = unique("rave")
-        section = f'[blobs]\ns3_server_address = "{url}"\ns3_bucket = "objects"\npath = "{prefix}"\ns3_credentials_file = "{bucket.credentials(scratch)}"\n'
-        server = own_server(config=section).start()
+        server = own_server(config=section(url, prefix, scratch)).start()
         world = World(server, scratch)
         run = world.ci(YAML).end("success")
         archive = run.job("build").artifacts()
@@ -42,3 +45,15 @@ def test_objects_are_in_a_bucket(own_server: Make, scratch: Path) -> None:
         bucket.client(url).delete_object(Bucket="objects", Key=max(packs, key=lambda it: it["Size"])["Key"])
         with pytest.raises(Exception, match="IncompleteRead|Connection broken|50|404"):
             run.job("build").artifacts()
+
+
+def test_a_bucket_that_fails_now_and_then_loses_nothing(own_server: Make, scratch: Path) -> None:
+    with bucket.serve("objects") as url:
+        troubled = bucket.Troubled(url)
+        server = own_server(config=section(troubled.url, unique("rave"), scratch)).start()
+        run = World(server, scratch).ci(YAML).end("success")
+        job = run.job("build")
+        first = job.artifacts()
+        assert job.artifacts() == first
+        assert all(troubled.failed[it] > 0 for it in bucket.Troubled.TURNS), troubled.failed
+        troubled.close()

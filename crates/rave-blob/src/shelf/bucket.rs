@@ -29,6 +29,8 @@ use crate::table;
 const PACK_BYTES: u64 = 16 << 20;
 /// How many packs are put at once.
 const PUTS: usize = 2;
+/// How often a part of a pack is asked for.
+const READS: u32 = 4;
 
 /// A bucket for packs.
 #[derive(Clone, Debug)]
@@ -296,16 +298,20 @@ impl Shelf for BucketShelf {
     }
 
     async fn read(&self, pack: &Arc<str>, range: Range<u64>) -> io::Result<Bytes> {
-        let wanted = range.end - range.start;
-        let read = self
-            .shared
-            .store
-            .get_range(&self.shared.path(pack), range)
-            .await;
-        match read {
-            Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
-            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) => Err(of_bucket(error)),
+        let (wanted, path) = (range.end - range.start, self.shared.path(pack));
+        let mut attempt = 1;
+        loop {
+            // Requests that are refused are repeated below; an answer that breaks off is asked for again here.
+            match self.shared.store.get_range(&path, range.clone()).await {
+                Ok(bytes) if bytes.len() as u64 == wanted => return Ok(bytes),
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error @ object_store::Error::NotFound { .. }) => return Err(of_bucket(error)),
+                Err(error) if attempt >= READS => return Err(of_bucket(error)),
+                Err(error) => {
+                    tracing::warn!(%error, pack = &**pack, attempt, "a part of a pack did not come");
+                    attempt += 1;
+                }
+            }
         }
     }
 
