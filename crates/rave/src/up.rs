@@ -93,6 +93,14 @@ fn greet(server: &Server) {
     }
 }
 
+/// Makes the server's own runner known to it, and gives up what its predecessor was at. Returns its token.
+async fn register_runner(base: &Base, parts: &Parts) -> anyhow::Result<Secret> {
+    let token = base.dir.runner_token()?;
+    let registered = parts.ci.ensure_embedded_runner(&token).await;
+    registered.context("cannot register the embedded runner")?;
+    Ok(token)
+}
+
 impl Server {
     /// Starts everything: afterwards the address answers.
     pub(crate) async fn start(config: &Config, password: Option<&Secret>) -> anyhow::Result<Self> {
@@ -128,6 +136,11 @@ impl Server {
         recovered
             .context("cannot finish what a process before this one left in the object store")?;
 
+        // Before the workers begin: what both change, they would lock in different orders.
+        let token = match config.runner.embedded {
+            true => Some(register_runner(&base, &parts).await?),
+            false => None,
+        };
         let workers = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(parts.auth.clone().run_workers(workers.clone()));
@@ -136,23 +149,9 @@ impl Server {
         tasks.spawn(parts.caches.clone().run_workers(workers.clone()));
         tasks.spawn(rave_store::run_worker(parts.sweeper(), workers.clone()));
         let listening = tasks.spawn(server::serve(listener, parts.app()));
-        let runner = if config.runner.embedded {
-            let token = base.dir.runner_token()?;
-            parts
-                .ci
-                .ensure_embedded_runner(&token)
-                .await
-                .context("cannot register the embedded runner")?;
-            Some(runner::Embedded::start(
-                config,
-                &base,
-                &loopback(local),
-                token,
-                &tasks,
-            )?)
-        } else {
-            None
-        };
+        let runner = token
+            .map(|token| runner::Embedded::start(config, &base, &loopback(local), token, &tasks));
+        let runner = runner.transpose()?;
         Ok(Self {
             parts,
             base,
